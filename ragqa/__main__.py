@@ -1,0 +1,5 @@
+"""`python -m ragqa`."""
+
+from ragqa.cli.app import main
+
+main()

@@ -1,0 +1,107 @@
+"""`extractive`, a model that `llm` knows: it answers with the passages' own sentences that match best.
+
+It needs no weights of its own and makes nothing up. Within ragqa it is given sentences scored from
+the stored token vectors; called from `llm` itself it scores the passages in its prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import llm
+from pydantic import Field
+
+from ragqa.answer.context import parse
+from ragqa.answer.evidence import rank_texts
+from ragqa.colbert.encoder import EncoderSettings, load_encoder
+
+MODEL_ID = "extractive"
+# A further sentence is worth saying when it matches nearly as well as the best.
+NEARLY = 0.85
+
+_QUESTION = re.compile(r"^Question:[ \t]*", re.M)
+_MARKUP = re.compile(r"^(?:#{1,6}[ \t]+|[-*+][ \t]+|\d+[.)][ \t]+|>[ \t]?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sentence that may become part of the answer, and the number of the passage it is from."""
+
+    number: int
+    text: str
+    score: float
+
+
+class Extractive(llm.Model):
+    """Answers with sentences of the numbered passages in its prompt, each with its citation."""
+
+    model_id = MODEL_ID
+    can_stream = True
+    # Sentences that the caller has scored already; None: score those in the prompt.
+    candidates: Sequence[Candidate] | None = None
+
+    class Options(llm.Options):
+        sentences: int = Field(default=2, ge=1, le=20, description="How many sentences to answer with")
+
+    def execute(
+        self, prompt: llm.Prompt, stream: bool, response: llm.Response, conversation: Any
+    ) -> Iterator[str]:
+        candidates = self.candidates
+        if candidates is None:
+            candidates = _score_prompt(prompt.prompt or "")
+        chosen = choose(candidates, int(prompt.options.sentences))
+        if not chosen:
+            yield "The documents do not answer this."
+            return
+        for place, candidate in enumerate(chosen):
+            before = ("\n\n" if "\n" in chosen[place - 1].text + candidate.text else " ") if place else ""
+            yield before + say(candidate)
+
+
+def choose(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
+    """Return the best candidates, best first: at most `limit`, none said twice, none much weaker than the best."""
+    chosen: list[Candidate] = []
+    said: list[str] = []
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
+        words = " ".join(re.findall(r"\w+", candidate.text.lower()))
+        if len(chosen) == limit or (chosen and candidate.score < NEARLY * chosen[0].score):
+            break
+        if words and not any(words in other or other in words for other in said):
+            chosen.append(candidate)
+            said.append(words)
+    return chosen
+
+
+def say(candidate: Candidate) -> str:
+    """Return a sentence without its list or heading mark, and with its citation."""
+    text = _MARKUP.sub("", candidate.text)
+    mark = "\n" if text.rstrip().endswith(("```", "~~~")) else " "
+    return f"{text}{mark}[{candidate.number}]"
+
+
+def _score_prompt(prompt: str) -> list[Candidate]:
+    """Score the sentences of the passages in a prompt whose question follows "Question:"."""
+    context, question = _split_prompt(prompt)
+    blocks = parse(context)
+    if not blocks or not question.strip():
+        raise llm.ModelError(
+            "extractive answers from numbered passages: give it a prompt with lines that begin "
+            "'[1] title', then the passage, and at the end 'Question: ...' (ragqa context makes them)"
+        )
+    encoder = load_encoder(EncoderSettings(), "cpu")
+    ranked = rank_texts(encoder, question, [text for _, text in blocks])
+    return [
+        Candidate(number, sentence.text, sentence.score)
+        for (number, _), sentences in zip(blocks, ranked, strict=True)
+        for sentence in sentences
+    ]
+
+
+def _split_prompt(prompt: str) -> tuple[str, str]:
+    marks = list(_QUESTION.finditer(prompt))
+    if not marks:
+        return prompt, ""
+    return prompt[: marks[-1].start()], prompt[marks[-1].end() :]

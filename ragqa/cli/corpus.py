@@ -1,0 +1,162 @@
+"""Commands about the documents: ingest, index, status, remove."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ragqa.cli import show
+from ragqa.cli.options import ConfigName, Db, Device, Json
+from ragqa.cli.question import open_pipeline
+
+
+def ingest(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Folders, files, quoted globs, SQLite databases."),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="The table or view of a SQLite database.")] = None,
+    sql: Annotated[str | None, typer.Option(help="A query on the database, instead of a table.")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="The field that identifies a document.")] = None,
+    title: Annotated[str | None, typer.Option(help="The field with the title.")] = None,
+    text: Annotated[str | None, typer.Option(help="The field with the text, or several: body,notes.")] = None,
+    meta: Annotated[str | None, typer.Option(help="Fields to keep as metadata: created,topic.")] = None,
+    format: Annotated[str, typer.Option(help="auto, markdown, html or text.")] = "auto",
+    packages: Annotated[
+        bool, typer.Option("--packages", help="The descriptions of the installed Python packages.")
+    ] = False,
+    id_prefix: Annotated[str, typer.Option(help="Put before each id, to tell sources apart.")] = "",
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Replace documents of other sources with the same ids.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove documents that are gone from these sources.")
+    ] = False,
+    config: ConfigName = "default",
+    db: Db = None,
+    json: Json = False,
+) -> None:
+    """Read documents into the corpus: what is new or changed, and nothing twice.
+
+    Example: ragqa ingest notes/ blog.db --table blog_entry --title title --text body --meta created
+    """
+    from ragqa.corpus.loaders import Fields, open_sources
+    from ragqa.corpus.loaders.text import check_format
+    from ragqa.operations import ingest_sources
+
+    check_format(format)
+    fields = Fields(id, title, _names(text), _names(meta), format, id_prefix)
+    opened = open_sources(sources or [], fields, table=table, sql=sql, packages=packages)
+    totals = [source.total for source in opened]
+    total = sum(count or 0 for count in totals) if all(totals) else None
+    with show.progress("Reading documents") as advance:
+        report = ingest_sources(
+            db,
+            config,
+            opened,
+            prune=prune,
+            take_over=take_over,
+            on_document=lambda report: advance(report.seen, total),
+        )
+    if json:
+        show.print_json(report.as_json())
+        return
+    print(
+        f"{report.added:,} added, {report.replaced:,} replaced, {report.unchanged:,} unchanged, "
+        f"{report.pruned:,} pruned, {len(report.skipped):,} skipped"
+    )
+    for line in report.skipped_lines():
+        show.note(line)
+    if report.prune_refused:
+        show.note("Nothing was pruned from a source that is not a whole folder or could not be read whole.")
+
+
+def index(
+    config: ConfigName = "default",
+    rechunk: Annotated[
+        bool, typer.Option("--rechunk", help="Cut the documents again as the config says.")
+    ] = False,
+    drop_unused: Annotated[
+        bool, typer.Option("--drop-unused", help="Delete token vectors that this config does not use.")
+    ] = False,
+    db: Db = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Make what a config searches: the full-text index, token vectors. A killed run goes on where it stopped.
+
+    Example: ragqa index -c default
+    """
+    from ragqa.operations import build_index
+
+    with open_pipeline(config, db, device) as pipeline, show.progress("Indexing") as advance:
+        report = build_index(pipeline, rechunk=rechunk, drop_unused=drop_unused, on_passages=advance)
+    if json:
+        show.print_json(report)
+        return
+    for stage, built in report["stages"].items():
+        print(f"{stage}: {built:,} passages indexed" if built else f"{stage}: up to date")
+    if rechunk:
+        print(f"{report['rechunked']:,} documents cut again")
+    if drop_unused:
+        print(f"{report['dropped']:,} passages' unused token vectors deleted")
+
+
+def status(db: Db = None, json: Json = False) -> None:
+    """Say what the corpus holds, how large it is, and what is stale.
+
+    Example: ragqa status --db notes.db
+    """
+    from ragqa.corpus.database import Corpus
+    from ragqa.files import default_corpus
+    from ragqa.operations import corpus_status
+
+    with Corpus.open(db or default_corpus()) as corpus:
+        report = corpus_status(corpus)
+    if json:
+        show.print_json(report)
+    else:
+        _print_status(report)
+
+
+def remove(
+    documents: Annotated[list[str], typer.Argument(metavar="DOCUMENT...", help="Ids of documents.")],
+    db: Db = None,
+) -> None:
+    """Remove documents and everything made from them.
+
+    Example: ragqa remove notes/old.md
+    """
+    from ragqa.corpus.database import Corpus
+    from ragqa.files import default_corpus
+    from ragqa.operations import remove_documents
+
+    with Corpus.open(db or default_corpus()) as corpus:
+        removed = remove_documents(corpus, documents)
+    print(f"{removed:,} removed")
+
+
+def _names(option: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (option or "").split(",") if name.strip())
+
+
+def _print_status(report: dict[str, Any]) -> None:
+    chunk = report["chunk"]
+    print(f"Corpus      {report['path']} ({show.size(report['bytes'])})")
+    print(f"Documents   {report['documents']:,}")
+    for origin in report["origins"]:
+        print(show.plain(f"            {origin['documents']:,} from {origin['origin']}"))
+    cut = f", at most {chunk['tokens']} tokens, overlap {chunk['overlap']}" if chunk else ""
+    print(f"Passages    {report['passages']:,}{cut}")
+    for full_text in report["full_text"]:
+        print(f"Full text   {full_text['tokenizer']}")
+    for encoder in report["encoders"]:
+        print(
+            f"Vectors     {encoder['model']} {encoder['codec']}: {encoder['passages']:,} passages, "
+            f"{encoder['token_vectors']:,} token vectors, {show.size(encoder['bytes'])}"
+        )
+        if encoder["missing"]:
+            print(f"            {encoder['missing']:,} passages have none yet: ragqa index")
+    if not report["encoders"]:
+        print("Vectors     none yet: ragqa index")

@@ -1,0 +1,66 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from ragqa.errors import UsageError
+
+Db = Annotated[
+    Path | None,
+    typer.Option("--db", help="The corpus file. Default: $RAGQA_DB, else one in your data directory."),
+]
+ConfigName = Annotated[
+    str, typer.Option("--config", "-c", help="A shipped config (ragqa configs) or a path to a YAML file.")
+]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps, instead of the config's.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", "-m", help="Any llm model by name or alias (ragqa models).")
+]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", metavar="NAME VALUE", help="An option of the model. Can be repeated."),
+]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")]
+
+
+class PairsCommand(TyperCommand):
+    """A command whose -o takes a name and a value, as llm's does; NAME=VALUE works too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _join_pairs(args))
+
+
+def model_options(pairs: Sequence[str] | None) -> dict[str, str] | None:
+    """Return NAME=VALUE strings as a dictionary, or None when there are none."""
+    options = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"The model option {pair!r} has no value: -o NAME VALUE.")
+        options[name] = value
+    return options or None
+
+
+def _join_pairs(args: list[str]) -> list[str]:
+    joined: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        joined.append(arg)
+        if arg in ("-o", "--option"):
+            name = next(rest, None)
+            if name is None:
+                break
+            value = None if "=" in name else next(rest, None)
+            joined.append(name if value is None else f"{name}={value}")
+        elif arg == "--":
+            joined.extend(rest)
+    return joined

@@ -1,0 +1,1 @@
+"""Late interaction: encoders that turn text into token vectors, their store, and MaxSim."""

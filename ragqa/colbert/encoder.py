@@ -1,0 +1,77 @@
+"""The contract of a token encoder and the one place that loads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ragqa.config import Strict
+from ragqa.errors import unknown_name
+
+Vectors = NDArray[np.float32]
+Spans = NDArray[np.int32]
+
+
+class EncoderSettings(Strict):
+    """Which checkpoint makes token vectors, and on which engine.
+
+    `model` is "embedded", a folder or a hub name; `document_tokens` and `query_tokens` are where a
+    text is cut off (0: as the checkpoint says).
+    """
+
+    model: str = "embedded"
+    engine: str = "sentence-transformers"
+    document_tokens: int = Field(default=0, ge=0)
+    query_tokens: int = Field(default=0, ge=0)
+
+
+class TokenEncoder(Protocol):
+    """Turns texts into L2-normalised token vectors.
+
+    `identity` holds all that decides the vectors (model, weights, lengths), never the device: two
+    encoders with the same identity make the same vectors up to rounding.
+    """
+
+    identity: Mapping[str, Any]
+    dimensions: int
+
+    def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
+        """Return one array of shape (tokens, dimensions) per question."""
+
+    def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
+        """Return one array of shape (tokens, dimensions) per text; punctuation has no vector."""
+
+    def document_spans(self, texts: Sequence[str]) -> list[Spans]:
+        """Return, per text, where each vector of `encode_documents` comes from.
+
+        Shape (tokens, 2): start and end in characters; both are 0 for a special token.
+        """
+
+
+def _sentence_transformers(settings: EncoderSettings, device: str) -> TokenEncoder:
+    from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
+
+    return SentenceTransformersEncoder(settings, device)
+
+
+ENGINES: dict[str, Callable[[EncoderSettings, str], TokenEncoder]] = {
+    "sentence-transformers": _sentence_transformers,
+}
+
+
+def check_engine(name: str) -> None:
+    """Raise UsageError when there is no engine `name`."""
+    if name not in ENGINES:
+        raise unknown_name("ColBERT engine", name, ENGINES)
+
+
+@cache
+def load_encoder(settings: EncoderSettings, device: str) -> TokenEncoder:
+    """Return the encoder that `settings` name, loaded once per process onto `device`."""
+    check_engine(settings.engine)
+    return ENGINES[settings.engine](settings, device)

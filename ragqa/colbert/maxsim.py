@@ -1,0 +1,30 @@
+"""MaxSim, the late interaction score of ColBERT (Khattab and Zaharia 2020, arXiv:2004.12832, eq. 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float32]
+Offsets = NDArray[np.int64]
+
+
+def maxsim(query: Matrix, documents: Matrix, offsets: Offsets) -> Matrix:
+    """Return the MaxSim score of each document, shape (documents,).
+
+    `query` has shape (query tokens, dimensions); `documents` holds the token vectors of all
+    documents one after the other, those of document i in rows offsets[i] to offsets[i + 1]. The
+    score is the sum over query tokens of the highest dot product with any token of the document; a
+    document without tokens scores 0.
+    """
+    return best_matches(query, documents, offsets).sum(axis=1)
+
+
+def best_matches(query: Matrix, documents: Matrix, offsets: Offsets) -> Matrix:
+    """Return, for each document and query token, the highest dot product: shape (documents, query tokens)."""
+    best = np.zeros((len(offsets) - 1, len(query)), dtype=np.float32)
+    filled = np.flatnonzero(np.diff(offsets))
+    if len(filled) and len(query):
+        similarities = documents @ query.T
+        best[filled] = np.maximum.reduceat(similarities, offsets[:-1][filled], axis=0)
+    return best

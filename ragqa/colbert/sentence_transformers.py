@@ -1,0 +1,159 @@
+"""The sentence-transformers engine: reads native, PyLate and Stanford checkpoints, and the embedded one."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from ragqa import embedded
+from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
+from ragqa.errors import RagqaError
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
+EMBEDDED_TOKENS = 512
+BATCH = 32
+
+
+class SentenceTransformersEncoder:
+    """A TokenEncoder on `sentence_transformers.MultiVectorEncoder`.
+
+    Raises RagqaError when the model is not there or cannot be loaded.
+    """
+
+    def __init__(self, settings: EncoderSettings, device: str) -> None:
+        quieten()
+        self.device = device
+        is_embedded = settings.model == "embedded"
+        self._queries = _load_embedded(device) if is_embedded else _load_named(settings.model, device)
+        self._set_lengths(settings)
+        self._documents = _faster_copy(self._queries, device)
+        self.dimensions = int(
+            embedded.DIMENSIONS if is_embedded else self.encode_queries(["size"])[0].shape[1]
+        )
+        self.identity = {
+            "model": embedded.NAME if is_embedded else settings.model,
+            "weights": embedded.WEIGHTS_SHA256 if is_embedded else _weights(self._queries, settings.model),
+            "document_tokens": settings.document_tokens,
+            "dimensions": self.dimensions,
+        }
+
+    def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
+        vectors = self._queries.encode_query(
+            list(texts), batch_size=BATCH, convert_to_numpy=True, show_progress_bar=False
+        )
+        return [np.asarray(matrix, dtype=np.float32) for matrix in vectors]
+
+    def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
+        vectors = self._documents.encode_document(
+            list(texts), batch_size=BATCH, convert_to_numpy=True, show_progress_bar=False
+        )
+        return [np.asarray(matrix, dtype=np.float32) for matrix in vectors]
+
+    def document_spans(self, texts: Sequence[str]) -> list[Spans]:
+        prompt = self._queries.prompts.get("document") or ""
+        encoded = cast(Any, self._queries.tokenizer)(
+            [prompt + text for text in texts],
+            truncation=True,
+            max_length=self._limit("document_length"),
+            return_offsets_mapping=True,
+        )
+        skipped = self._skiplist()
+        result = []
+        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            spans = np.asarray(offsets, dtype=np.int32).reshape(-1, 2)
+            spans = np.maximum(spans - len(prompt), 0)
+            result.append(spans[~np.isin(ids, skipped)])
+        return result
+
+    def _set_lengths(self, settings: EncoderSettings) -> None:
+        transformer = cast(Any, self._queries[0])
+        if settings.document_tokens:
+            transformer.document_length = settings.document_tokens
+        if settings.query_tokens:
+            transformer.query_length = settings.query_tokens
+
+    def _limit(self, name: str) -> int:
+        transformer = cast(Any, self._queries[0])
+        return int(getattr(transformer, name, None) or transformer.max_seq_length)
+
+    def _skiplist(self) -> list[int]:
+        for module in self._queries:
+            ids = getattr(module, "_skiplist_ids", None)
+            if ids is not None:
+                return cast(list[int], ids.tolist())
+        return []
+
+
+def quieten() -> None:
+    """Keep progress bars and advice of the model libraries off the terminal."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _load_embedded(device: str) -> MultiVectorEncoder:
+    # Built from modules: loading the folder by name would add a projection layer with random weights.
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    transformer = Transformer(
+        str(embedded.verified_folder()),
+        max_seq_length=EMBEDDED_TOKENS,
+        model_kwargs={"use_safetensors": True, "local_files_only": True},
+    )
+    return MultiVectorEncoder(
+        modules=[
+            transformer,
+            MultiVectorMask(skiplist_words=list(string.punctuation)),
+            Normalize(module_input_name="token_embeddings"),
+        ],
+        device=device,
+    )
+
+
+def _load_named(model: str, device: str) -> MultiVectorEncoder:
+    from sentence_transformers import MultiVectorEncoder
+
+    try:
+        return MultiVectorEncoder(model, device=device, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RagqaError(f"The ColBERT checkpoint {model} cannot be loaded: {reason}") from error
+
+
+def _faster_copy(model: MultiVectorEncoder, device: str) -> MultiVectorEncoder:
+    """Return a bfloat16 copy for documents where the CPU multiplies bfloat16 natively, else the model itself.
+
+    Decided by what the CPU says of itself and not by a race, so that one machine always makes the
+    same vectors.
+    """
+    import torch
+
+    capabilities: dict[str, Any] = dict(getattr(torch.cpu, "get_capabilities", dict)())
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))
+    if device != "cpu" or not native:
+        return model
+    return copy.deepcopy(model).to(torch.bfloat16)
+
+
+def _weights(model: MultiVectorEncoder, name: str) -> str:
+    """Return what pins the weights: the hub's commit, or the hash of the files of a local folder."""
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        config = cast(Any, model[0]).auto_model.config
+        return str(getattr(config, "_commit_hash", None) or "unknown")
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*.safetensors")) or sorted(path.rglob("*.bin")):
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

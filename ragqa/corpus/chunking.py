@@ -1,0 +1,80 @@
+"""Cutting a document into passages: along headings, paragraphs and sentences, counted in tokens.
+
+The splitting is semantic-text-splitter's; what is added here is where each piece stands.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ragqa.types import Document
+
+if TYPE_CHECKING:
+    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A passage before it is stored: `text` is `document.text[start:end]`."""
+
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    text: str
+
+
+class Chunker:
+    """Cuts documents into pieces of at most `tokens` tokens of the embedded encoder."""
+
+    def __init__(self, tokens: int, overlap: int) -> None:
+        self.tokens = tokens
+        self.overlap = min(overlap, tokens - 1)
+
+    def pieces(self, document: Document) -> list[Piece]:
+        """Return the pieces of `document` in reading order, each with the headings it stands under."""
+        splitter = _splitter(document.format, self.tokens, self.overlap)
+        outline = _outline(document.text) if document.format == "markdown" else []
+        offsets = [offset for offset, _ in outline]
+        pieces = []
+        for start, text in splitter.chunk_indices(document.text):
+            if not text.strip():
+                continue
+            place = bisect_right(offsets, start)
+            headings = outline[place - 1][1] if place else ()
+            if headings and headings[0] == document.title:
+                headings = headings[1:]
+            pieces.append(Piece(start, start + len(text), headings, text))
+        return pieces
+
+
+@cache
+def _splitter(format: str, tokens: int, overlap: int) -> MarkdownSplitter | TextSplitter:
+    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
+    from ragqa.embedded import tokenizer
+
+    kind = MarkdownSplitter if format == "markdown" else TextSplitter
+    return kind.from_huggingface_tokenizer(tokenizer(), tokens, overlap=overlap)
+
+
+def _outline(text: str) -> list[tuple[int, tuple[str, ...]]]:
+    """Return each heading's character offset with the path of headings down to it."""
+    from markdown_it import MarkdownIt
+
+    line_starts = [0]
+    for line in text.split("\n"):
+        line_starts.append(line_starts[-1] + len(line) + 1)
+    outline: list[tuple[int, tuple[str, ...]]] = []
+    path: list[tuple[int, str]] = []
+    tokens = MarkdownIt("commonmark").parse(text)
+    for token, inline in zip(tokens, tokens[1:], strict=False):
+        if token.type != "heading_open" or token.map is None:
+            continue
+        level = int(token.tag[1])
+        path = [step for step in path if step[0] < level]
+        path.append((level, " ".join(inline.content.split())))
+        outline.append((line_starts[token.map[0]], tuple(name for _, name in path if name)))
+    return outline

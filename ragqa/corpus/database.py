@@ -1,0 +1,245 @@
+"""The corpus file: opening it safely, locking out a second writer, reading documents and passages."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from ragqa.errors import RagqaError
+from ragqa.types import Document, Passage
+
+# "rgqa": marks the file as ours in its header (https://www.sqlite.org/pragma.html#pragma_application_id).
+APPLICATION_ID = 0x72677161
+# How many migrations make today's tables; kept in the header too, so that opening needs no table.
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 10.0
+# SQLite's own default limit on bound variables was 999 for long; stay under it everywhere.
+VARIABLES = 900
+
+_Item = TypeVar("_Item")
+
+_PASSAGE_COLUMNS = """
+    p.rowid, d.id, p.ordinal, p.start, p.end, p.title, p.headings, p.text, d.source, d.metadata
+    FROM passages p JOIN documents d ON d.rowid = p.document
+"""
+
+
+class Corpus:
+    """An open corpus file. Use as a context manager, or call `close`.
+
+    Readers never block: the file is in WAL mode. Writers hold `writing()` for a whole command.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, writable: bool) -> None:
+        self.path = path
+        self.writable = writable
+        self.connection = connection
+        self._lock = FileLock(f"{path}.lock")
+
+    @classmethod
+    def open(cls, path: Path | str, *, create: bool = False) -> Self:
+        """Open the corpus at `path`; with `create`, make it first where there is none.
+
+        Raises RagqaError when there is no file, the file is not a corpus, or it was written by a
+        newer ragqa.
+        """
+        path = Path(path).expanduser()
+        if path.is_dir():
+            raise RagqaError(f"{path} is a folder, and a corpus is one file.")
+        if not path.exists():
+            if not create:
+                raise RagqaError(f"There is no corpus at {path} yet: ragqa ingest SOURCE makes one.")
+            _make_parent(path)
+        writable = not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+        if not writable and create:
+            raise RagqaError(f"The corpus {path} cannot be written: it or its folder is read-only.")
+        try:
+            corpus = cls(path, _connect(path, writable=writable), writable=writable)
+        except sqlite3.OperationalError as error:
+            raise RagqaError(f"The corpus {path} cannot be opened: {error}.") from error
+        try:
+            corpus._check()
+        except BaseException:
+            corpus.close()
+            raise
+        return corpus
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        """Refuse a file that is not ours, and bring an empty or older one up to date."""
+        try:
+            application = self._pragma("application_id")
+            version = self._pragma("user_version")
+            tables = self.count("sqlite_master")
+            if application != APPLICATION_ID and tables:
+                raise RagqaError(
+                    f"{self.path} is a SQLite database, but not a ragqa corpus. "
+                    f"To read documents from it: ragqa ingest {self.path} --table TABLE"
+                )
+            if version > SCHEMA_VERSION:
+                raise RagqaError(f"The corpus {self.path} was written by a newer ragqa: upgrade to read it.")
+            if version < SCHEMA_VERSION:
+                self._migrate()
+        except sqlite3.DatabaseError as error:
+            raise RagqaError(f"{self.path} is not a SQLite database ({error}).") from error
+
+    def _migrate(self) -> None:
+        from sqlite_utils import Database
+
+        from ragqa.corpus.schema import migrations
+
+        if not self.writable:
+            raise RagqaError(f"The corpus {self.path} needs an upgrade, but it is read-only.")
+        with self.writing():
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            migrations.apply(Database(self.connection))
+            self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _pragma(self, name: str) -> int:
+        return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    # -- writing ------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, *, wait_s: float = BUSY_TIMEOUT_S) -> Iterator[None]:
+        """Be the only process that writes to this corpus while the block runs.
+
+        Raises RagqaError when the corpus is read-only or another process keeps writing for `wait_s`.
+        The lock belongs to the process, so a killed one leaves none behind.
+        """
+        if not self.writable:
+            raise RagqaError(f"The corpus {self.path} cannot be written: it or its folder is read-only.")
+        try:
+            with self._lock.acquire(timeout=wait_s):
+                yield
+        except Timeout as error:
+            raise RagqaError(
+                f"Another process is writing to {self.path}. Try again when it has finished."
+            ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block writes as one piece, or none of it."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.connection.rollback()
+            raise
+        self.connection.execute("COMMIT")
+
+    # -- settings -----------------------------------------------------------------------------
+
+    def setting(self, name: str) -> Any:
+        """Return the setting `name`, or None when it was never set."""
+        row = self.connection.execute("SELECT value FROM settings WHERE name = ?", [name]).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def set_setting(self, name: str, value: Any) -> None:
+        self.connection.execute(
+            "INSERT INTO settings (name, value) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            [name, json.dumps(value, sort_keys=True)],
+        )
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def count(self, table: str) -> int:
+        """Return the number of rows of `table`, one of this file's own tables."""
+        return int(self.connection.execute(f"SELECT count(*) FROM [{table}]").fetchone()[0])
+
+    def document(self, document_id: str) -> Document | None:
+        row = self.connection.execute(
+            "SELECT id, title, text, source, metadata, format FROM documents WHERE id = ?", [document_id]
+        ).fetchone()
+        return row and Document(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5])
+
+    def passages(self, rowids: Sequence[int]) -> list[Passage]:
+        """Return the passages with these keys, in the order given; those that are gone are left out."""
+        found: dict[int, Passage] = {}
+        for batch in batches(rowids):
+            marks = ",".join("?" * len(batch))
+            rows = self.connection.execute(f"SELECT {_PASSAGE_COLUMNS} WHERE p.rowid IN ({marks})", batch)
+            found.update((row[0], _passage(row)) for row in rows)
+        return [found[rowid] for rowid in rowids if rowid in found]
+
+    def passage_at(self, document_id: str, ordinal: int) -> Passage | None:
+        row = self.connection.execute(
+            f"SELECT {_PASSAGE_COLUMNS} WHERE d.id = ? AND p.ordinal = ?", [document_id, ordinal]
+        ).fetchone()
+        return row and _passage(row)
+
+    def remove(self, document_ids: Sequence[str]) -> int:
+        """Delete these documents with all that was derived from them; return how many there were."""
+        removed = 0
+        with self.transaction():
+            for batch in batches(document_ids):
+                marks = ",".join("?" * len(batch))
+                cursor = self.connection.execute(f"DELETE FROM documents WHERE id IN ({marks})", batch)
+                removed += cursor.rowcount
+        return removed
+
+
+def batches(items: Sequence[_Item], size: int = VARIABLES) -> Iterable[Sequence[_Item]]:
+    """Yield `items` in runs of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _passage(row: tuple[Any, ...]) -> Passage:
+    rowid, document_id, ordinal, start, end, title, headings, text, source, metadata = row
+    return Passage(
+        rowid=rowid,
+        document_id=document_id,
+        ordinal=ordinal,
+        start=start,
+        end=end,
+        title=title,
+        headings=tuple(headings.split("\n")) if headings else (),
+        text=text,
+        source=source,
+        metadata=json.loads(metadata),
+    )
+
+
+def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    # Without the right to make a -shm file, a WAL database can only be read as one that nobody
+    # changes; that is true of it unless a write-ahead log with something in it lies beside it.
+    log = path.with_name(path.name + "-wal")
+    frozen = not (log.exists() and log.stat().st_size)
+    mode = "mode=rwc" if writable else "mode=ro&immutable=1" if frozen else "mode=ro"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?{mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RagqaError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error

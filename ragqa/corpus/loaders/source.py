@@ -1,0 +1,47 @@
+"""What every loader gives: a source that yields documents, and says what it had to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ragqa.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that became no document. `unread` means that there may be a document behind it."""
+
+    name: str
+    reason: str
+    unread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One thing to ingest.
+
+    `origin` identifies it between runs. `whole` says that the items are everything that this origin
+    holds, so that what is missing from them may be pruned. `total` is their number, where known.
+    """
+
+    origin: str
+    items: Iterator[Document | Skipped]
+    total: int | None = None
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """How records (table rows, JSON objects, CSV lines) become documents.
+
+    `text` may name several fields, which are joined; without it, and without `id` and `title`, the
+    usual names are looked for. `format` is "auto", "markdown", "html" or "text".
+    """
+
+    id: str | None = None
+    title: str | None = None
+    text: tuple[str, ...] = ()
+    meta: tuple[str, ...] = ()
+    format: str = "auto"
+    id_prefix: str = ""

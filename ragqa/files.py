@@ -1,0 +1,25 @@
+"""Where things lie on disk: the files shipped with ragqa, the user's corpus, the cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def shipped(folder: str) -> Path:
+    """Return the folder of shipped files `folder` ("configs", "prompts").
+
+    A wheel carries it inside the package; a checkout has it beside the package.
+    """
+    inside = Path(__file__).parent / folder
+    return inside if inside.is_dir() else Path(__file__).parents[1] / folder
+
+
+def default_corpus() -> Path:
+    """Return the corpus file that is used without `--db`: `$RAGQA_DB`, else one in the user's data directory."""
+    from_environment = os.environ.get("RAGQA_DB")
+    if from_environment:
+        return Path(from_environment).expanduser()
+    return Path(platformdirs.user_data_dir("ragqa", appauthor=False)) / "corpus.db"

@@ -1,0 +1,105 @@
+"""What is done to a corpus as a whole: ingest, index, remove, status. Faces call these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ragqa.colbert.store import TokenStore, stored_encoders
+from ragqa.config import load_config
+from ragqa.corpus.database import Corpus
+from ragqa.corpus.ingest import IngestReport, check_chunking, corpus_chunking, ingest, rechunk_documents
+from ragqa.corpus.loaders.source import Source
+from ragqa.errors import RagqaError
+from ragqa.files import default_corpus
+from ragqa.pipeline import Pipeline
+from ragqa.retrieve.fts import full_text_indexes
+
+
+def ingest_sources(
+    db: Path | None,
+    config: str,
+    sources: Sequence[Source],
+    *,
+    prune: bool = False,
+    take_over: bool = False,
+    on_document: Callable[[IngestReport], None] = lambda report: None,
+) -> IngestReport:
+    """Ingest `sources` into the corpus at `db`, made where there is none, cut as it is or as `config` says."""
+    chunk = load_config(config).chunk
+    with Corpus.open(db or default_corpus(), create=True) as corpus:
+        return ingest(
+            corpus,
+            sources,
+            corpus_chunking(corpus) or chunk,
+            prune=prune,
+            take_over=take_over,
+            on_document=on_document,
+        )
+
+
+def build_index(
+    pipeline: Pipeline,
+    *,
+    rechunk: bool = False,
+    drop_unused: bool = False,
+    on_passages: Callable[[int, int | None], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Make everything that the stages of `pipeline` search; return how many passages each one took.
+
+    Raises UsageError when the corpus is cut otherwise than the config wants, unless `rechunk`.
+    """
+    corpus = pipeline.corpus
+    rechunked = 0
+    if rechunk and corpus_chunking(corpus) != pipeline.config.chunk:
+        total = corpus.count("documents")
+        rechunked = rechunk_documents(corpus, pipeline.config.chunk, lambda done: on_passages(done, total))
+    check_chunking(corpus, pipeline.config.chunk)
+    built = {name: stage.build(on_passages) for name, stage in pipeline.derived().items()}
+    dropped = _drop_unused(pipeline) if drop_unused else 0
+    return {"config": pipeline.config.name, "stages": built, "rechunked": rechunked, "dropped": dropped}
+
+
+def remove_documents(corpus: Corpus, document_ids: Sequence[str]) -> int:
+    """Delete these documents and return how many; raises RagqaError, removing none, for an unknown id."""
+    unknown = [document_id for document_id in document_ids if corpus.document(document_id) is None]
+    if unknown:
+        raise RagqaError(f"There is no document {', '.join(map(repr, unknown))} in {corpus.path}.")
+    with corpus.writing():
+        return corpus.remove(document_ids)
+
+
+def corpus_status(corpus: Corpus) -> dict[str, Any]:
+    """Return what the corpus holds, as `status --json` prints it."""
+    chunk = corpus_chunking(corpus)
+    passages = corpus.count("passages")
+    origins = corpus.connection.execute(
+        "SELECT origin, count(*), max(ingested_at) FROM documents GROUP BY origin ORDER BY origin"
+    )
+    return {
+        "path": str(corpus.path),
+        "bytes": corpus.path.stat().st_size,
+        "documents": corpus.count("documents"),
+        "passages": passages,
+        "chunk": chunk.model_dump() if chunk else None,
+        "origins": [
+            {"origin": origin, "documents": count, "last_ingested": last} for origin, count, last in origins
+        ],
+        "full_text": full_text_indexes(corpus),
+        "encoders": [
+            {**encoder, "missing": passages - encoder["passages"]} for encoder in stored_encoders(corpus)
+        ],
+    }
+
+
+def _drop_unused(pipeline: Pipeline) -> int:
+    stores = [getattr(stage, "store", None) for stage in pipeline.derived().values()]
+    used = [store.fingerprint for store in stores if isinstance(store, TokenStore)]
+    corpus = pipeline.corpus
+    marks = ",".join("?" * len(used))
+    with corpus.writing(), corpus.transaction():
+        unused = f"encoder IN (SELECT rowid FROM encoders WHERE fingerprint NOT IN ({marks}))"
+        dropped = corpus.connection.execute(f"DELETE FROM token_vectors WHERE {unused}", used).rowcount
+        corpus.connection.execute(f"DELETE FROM encoders WHERE fingerprint NOT IN ({marks})", used)
+    return int(dropped)

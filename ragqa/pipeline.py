@@ -1,0 +1,235 @@
+"""A question's way through the configured stages: the one public entry for Python users."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ragqa.config import Config, load_config
+from ragqa.corpus.database import Corpus
+from ragqa.corpus.ingest import check_chunking
+from ragqa.errors import RagqaError, UsageError
+from ragqa.files import default_corpus
+from ragqa.stages import (
+    Derived,
+    Reranker,
+    Resources,
+    Retriever,
+    check_stages,
+    make_reranker,
+    make_retriever,
+)
+from ragqa.types import Answer, Context, Hit, SearchResult
+
+if TYPE_CHECKING:
+    import llm
+
+    from ragqa.answer.evidence import SentenceRanker
+    from ragqa.answer.models import Fit
+
+MAX_QUESTION_CHARACTERS = 10_000
+
+
+class Pipeline:
+    """The stages of one config over one corpus. Models load on first use and stay loaded.
+
+    `note` is told things worth knowing that are no errors, such as vectors being made on the fly.
+    """
+
+    def __init__(
+        self, config: Config, corpus: Corpus, note: Callable[[str], None] = lambda text: None
+    ) -> None:
+        check_stages(config.retrieve, config.rerank)
+        self.config = config
+        self.corpus = corpus
+        self._resources = Resources(corpus, config.device, note)
+
+    @classmethod
+    def from_config(cls, config: str | Config = "default", db: Path | str | None = None) -> Self:
+        """Return the pipeline of a config (a shipped name, a path or a Config) over the corpus at `db`.
+
+        Raises RagqaError when there is no such config or corpus.
+        """
+        loaded = load_config(config) if isinstance(config, str) else config
+        return cls(loaded, Corpus.open(default_corpus() if db is None else db))
+
+    def close(self) -> None:
+        self.corpus.close()
+
+    # -- stages -------------------------------------------------------------------------------
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        return make_retriever(self.config.retrieve, self._resources)
+
+    @cached_property
+    def reranker(self) -> Reranker:
+        return make_reranker(self.config.rerank, self._resources)
+
+    def derived(self) -> dict[str, Derived]:
+        """Return the stages that search something made from the corpus, by their types."""
+        stages = {self.config.retrieve.type: self.retriever, self.config.rerank.type: self.reranker}
+        return {name: stage for name, stage in stages.items() if isinstance(stage, Derived)}
+
+    @cached_property
+    def sentence_ranker(self) -> SentenceRanker:
+        """Scores sentences with the reranker's stored token vectors, or the embedded encoder's."""
+        from ragqa.answer.evidence import stored_ranker
+        from ragqa.rerank.colbert import ColbertReranker, ColbertSettings
+
+        reranker = self.reranker
+        if not isinstance(reranker, ColbertReranker):
+            reranker = ColbertReranker(ColbertSettings(), self._resources)
+        return stored_ranker(reranker.store)
+
+    def match_expression(self, question: str) -> str:
+        """Return what full text is asked; raises UsageError when the first stage is another one."""
+        from ragqa.retrieve.fts import FullTextRetriever
+
+        if not isinstance(self.retriever, FullTextRetriever):
+            raise UsageError(f"The first stage {self.config.retrieve.type!r} has no match expression.")
+        return self.retriever.match_expression(check_question(question))
+
+    # -- questions ----------------------------------------------------------------------------
+
+    def search(self, question: str, k: int | None = None) -> SearchResult:
+        """Return the best `k` passages (the config's `k` by default).
+
+        Raises UsageError for an empty or endless question, and for a corpus cut otherwise than the
+        config wants.
+        """
+        question = check_question(question)
+        check_chunking(self.corpus, self.config.chunk)
+        timings: dict[str, float] = {}
+        k = k or self.config.k
+        with _timed(timings, self.config.retrieve.type):
+            candidates = self.retriever.search(question, max(k, self.config.candidates))
+        hits = candidates[:k]
+        if self.config.rerank.type != "none":
+            with _timed(timings, self.config.rerank.type):
+                hits = self.reranker.rerank(question, candidates, k)
+        return SearchResult(question, self.config.name, tuple(hits), timings)
+
+    def context(self, question: str, model: str | None = None) -> tuple[SearchResult, Context]:
+        """Return the search and the context that `model` would be given; without one, a roomy context."""
+        from ragqa.answer.models import ROOMY_FIT, find_model, fit
+
+        fitting = fit(find_model(model)) if model else ROOMY_FIT
+        result = self.search(question)
+        room = _room(fitting, question, model or "the model")
+        return result, self._context(result.question, result.hits, fitting, room)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        model: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        log: bool = True,
+        on_search: Callable[[SearchResult], None] = lambda result: None,
+        on_text: Callable[[str], None] = lambda text: None,
+    ) -> Answer:
+        """Return `model`'s answer (the config's by default) from the passages found.
+
+        `on_search` is told the hits before the model is called, `on_text` each piece of the answer.
+        Raises RagqaError when there is nothing to answer from or the model fails.
+        """
+        from ragqa.answer.citations import citations
+        from ragqa.answer.generate import generate
+        from ragqa.answer.models import check_options, find_model, fit
+        from ragqa.answer.prompts import load_prompt, render_prompt
+
+        template = load_prompt(self.config.prompt)
+        chosen = find_model(model or self.config.model)
+        settings = check_options(chosen, self._options(model) if options is None else options)
+        result = self.search(question)
+        on_search(result)
+        if not result.hits:
+            raise RagqaError("No passage has anything to do with this question, so no model was asked.")
+        timings = dict(result.timings_ms)
+        with _timed(timings, "context"):
+            fitting = fit(chosen)
+            bare = render_prompt(template, result.question, "")
+            room = _room(fitting, f"{bare.system or ''}\n{bare.text}", chosen.model_id)
+            context = self._context(result.question, result.hits, fitting, room)
+            self._hand_over(chosen, result.question, context)
+        with _timed(timings, "model"):
+            prompt = render_prompt(template, result.question, context.text)
+            text = generate(chosen, prompt, settings, log=log, on_text=on_text)
+        return Answer(
+            search=result,
+            context=context,
+            model=chosen.model_id,
+            text=text,
+            citations=tuple(citations(text, context)),
+            timings_ms=timings,
+        )
+
+    def _options(self, model: str | None) -> Mapping[str, Any]:
+        """The config's options are for the config's model: another one gets none of them."""
+        return self.config.options if model in (None, self.config.model) else {}
+
+    def _context(
+        self, question: str, hits: tuple[Hit, ...], fitting: Fit, room: int | None
+    ) -> Context:
+        from ragqa.answer.context import Budget, assemble, assemble_sentences
+
+        wanted = self.config.context
+        tokens = fitting.context_tokens if wanted.tokens == "auto" else wanted.tokens
+        budget = Budget(tokens if room is None else min(tokens, room), wanted.passages, fitting.count)
+        select = fitting.select if wanted.select == "auto" else wanted.select
+        if select == "sentences":
+            return assemble_sentences(hits, budget, question, self.sentence_ranker)
+        return assemble(hits, budget)
+
+    def _hand_over(self, model: llm.Model, question: str, context: Context) -> None:
+        """Give `extractive` the sentences scored from stored vectors, so that it encodes nothing again."""
+        from ragqa.answer.extractive import Candidate, Extractive
+
+        if not isinstance(model, Extractive):
+            return
+        numbers = {p.rowid: block.number for block in context.blocks for p in block.passages}
+        passages = [passage for block in context.blocks for passage in block.passages]
+        model.candidates = [
+            Candidate(numbers[passage.rowid], sentence.text, sentence.score)
+            for passage, sentences in zip(passages, self.sentence_ranker(question, passages), strict=True)
+            for sentence in sentences
+        ]
+
+
+def check_question(question: str) -> str:
+    """Return `question` without surrounding white space; raises UsageError when it is empty or endless."""
+    question = question.encode("utf-8", "replace").decode("utf-8").replace("\0", " ").strip()
+    if not question:
+        raise UsageError("The question is empty.")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise UsageError(
+            f"The question is {len(question):,} characters long; at most {MAX_QUESTION_CHARACTERS:,} are read."
+        )
+    return question
+
+
+def _room(fitting: Fit, prompt_without_context: str, model: str) -> int | None:
+    """Return how many tokens of context fit beside the prompt and an answer; None where no window is known.
+
+    Raises UsageError when there is no room.
+    """
+    from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS
+
+    if fitting.window is None:
+        return None
+    room = fitting.window - ANSWER_TOKENS - CHAT_TOKENS - fitting.count(prompt_without_context)
+    if room < 64:
+        raise UsageError(f"The question is too long for {model}, which reads {fitting.window:,} tokens in all.")
+    return room
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[stage] = round((time.perf_counter() - start) * 1000, 2)

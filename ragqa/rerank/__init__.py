@@ -1,0 +1,1 @@
+"""Second stages: from candidate passages to the order that counts."""

@@ -1,0 +1,1 @@
+"""First stages: from a question to candidate passages."""

@@ -1,0 +1,137 @@
+"""Full text: BM25 over titles, headings and text, with SQLite's FTS5.
+
+The index is a table over the passages that triggers keep in step with them, one per tokenizer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, Field
+
+from ragqa.config import Strict
+from ragqa.corpus.database import Corpus
+from ragqa.errors import RagqaError, UsageError
+from ragqa.retrieve.match import match_expression
+from ragqa.retrieve.stopwords import STOP_LISTS
+from ragqa.stages import Resources
+from ragqa.types import Hit
+
+STAGE = "fts"
+
+
+class FieldWeights(Strict):
+    """How much a match in each field counts, relative to the others (BM25's column weights)."""
+
+    title: float = Field(default=2.0, ge=0)
+    headings: float = Field(default=1.0, ge=0)
+    text: float = Field(default=1.0, ge=0)
+
+
+class FullTextSettings(Strict):
+    """`tokenizer` is FTS5's own setting; `stop_words` names a list or "none"."""
+
+    tokenizer: str = "porter unicode61"
+    stop_words: Literal["english", "none"] = "english"
+    weights: FieldWeights = FieldWeights()
+
+
+class FullTextRetriever:
+    """The first stage `fts`. Scores are BM25, higher is better."""
+
+    Settings: ClassVar[type[BaseModel]] = FullTextSettings
+
+    def __init__(self, settings: FullTextSettings, resources: Resources) -> None:
+        self.settings = settings
+        self.corpus = resources.corpus
+        self.table = _table(settings.tokenizer)
+
+    def match_expression(self, query: str) -> str:
+        """Return what FTS5 is asked for `query`."""
+        return match_expression(query, STOP_LISTS[self.settings.stop_words])
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        if self.missing():
+            self.build()
+        expression = self.match_expression(query)
+        if not expression:
+            return []
+        weights = self.settings.weights
+        rows = self.corpus.connection.execute(
+            f"SELECT rowid, -bm25({self.table}, ?, ?, ?) AS score FROM {self.table}"
+            f" WHERE {self.table} MATCH ? ORDER BY score DESC, rowid LIMIT ?",
+            [weights.title, weights.headings, weights.text, expression, k],
+        ).fetchall()
+        scores = dict(rows)
+        passages = self.corpus.passages(list(scores))
+        return [
+            Hit(passage, rank, scores[passage.rowid], {STAGE: scores[passage.rowid]})
+            for rank, passage in enumerate(passages, 1)
+        ]
+
+    def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [self.search(query, k) for query in queries]
+
+    def missing(self) -> int:
+        """Return how many passages are not indexed: none or all, since triggers keep an index whole."""
+        return 0 if _exists(self.corpus, self.table) else self.corpus.count("passages")
+
+    def build(self, on_passages: Callable[[int, int], None] = lambda done, total: None) -> int:
+        """Make the index and the triggers in one transaction; raises UsageError for a tokenizer FTS5 lacks."""
+        with self.corpus.writing():
+            if _exists(self.corpus, self.table):
+                return 0
+            total = self.corpus.count("passages")
+            try:
+                with self.corpus.transaction():
+                    for statement in _statements(self.table, self.settings.tokenizer):
+                        self.corpus.connection.execute(statement)
+            except sqlite3.OperationalError as error:
+                if "tokenize" in str(error):
+                    raise UsageError(f"FTS5 has no tokenizer {self.settings.tokenizer!r}: {error}.") from error
+                raise RagqaError(f"The full-text index could not be built: {error}.") from error
+        on_passages(total, total)
+        return total
+
+
+def full_text_indexes(corpus: Corpus) -> list[dict[str, str]]:
+    """Return the full-text indexes that the corpus has: table and tokenizer."""
+    rows = corpus.connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name LIKE 'passages_fts_%'"
+        " AND sql LIKE 'CREATE VIRTUAL TABLE%'"
+    )
+    return [{"table": name, "tokenizer": sql.partition("tokenize='")[2][:-2]} for name, sql in rows]
+
+
+def _table(tokenizer: str) -> str:
+    digest = hashlib.sha256(" ".join(tokenizer.split()).encode()).hexdigest()[:8]
+    return f"passages_fts_{digest}"
+
+
+def _exists(corpus: Corpus, table: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = ?"
+    return corpus.connection.execute(query, [f"{table}_updated"]).fetchone() is not None
+
+
+def _statements(table: str, tokenizer: str) -> list[str]:
+    quoted = tokenizer.replace("'", "''")
+    insert = (
+        f"INSERT INTO {table} (rowid, title, headings, text)"
+        " VALUES (new.rowid, new.title, new.headings, new.text);"
+    )
+    delete = (
+        f"INSERT INTO {table} ({table}, rowid, title, headings, text)"
+        " VALUES ('delete', old.rowid, old.title, old.headings, old.text);"
+    )
+    return [
+        f"CREATE VIRTUAL TABLE {table} USING fts5 (title, headings, text,"
+        f" content='passages', content_rowid='rowid', tokenize='{quoted}')",
+        f"INSERT INTO {table} ({table}) VALUES ('rebuild')",
+        f"CREATE TRIGGER {table}_inserted AFTER INSERT ON passages BEGIN {insert} END",
+        f"CREATE TRIGGER {table}_deleted AFTER DELETE ON passages BEGIN {delete} END",
+        f"CREATE TRIGGER {table}_updated AFTER UPDATE OF title, headings, text ON passages"
+        f" BEGIN {delete} {insert} END",
+    ]

@@ -1,0 +1,106 @@
+"""The values that travel from the corpus to an answer. Nothing here computes or stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TextFormat = Literal["markdown", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as a loader read it; `text` is Markdown or plain text, never HTML."""
+
+    id: str
+    title: str
+    text: str
+    source: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    format: TextFormat = "markdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a document: `text` is `document.text[start:end]`, in characters.
+
+    `rowid` is the corpus file's own key; `id` ("document#ordinal") is the one shown to people.
+    """
+
+    rowid: int
+    document_id: str
+    ordinal: int
+    start: int
+    end: int
+    title: str
+    headings: tuple[str, ...]
+    text: str
+    source: str
+    metadata: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        return f"{self.document_id}#{self.ordinal}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage in a ranking. `rank` counts from 1; `scores` holds what each stage gave it."""
+
+    passage: Passage
+    rank: int
+    score: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The hits of one question, best first, with the time of each stage in milliseconds."""
+
+    question: str
+    config: str
+    hits: tuple[Hit, ...]
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextBlock:
+    """A numbered stretch of one document in the context, merged from neighbouring passages."""
+
+    number: int
+    passages: tuple[Passage, ...]
+    text: str
+
+    @property
+    def first(self) -> Passage:
+        return self.passages[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the model is given to read: `text` is the rendered blocks, `tokens` its estimated length."""
+
+    text: str
+    blocks: tuple[ContextBlock, ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A block that the answer cites as [number]."""
+
+    number: int
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A model's answer with the search and the context that it came from."""
+
+    search: SearchResult
+    context: Context
+    model: str
+    text: str
+    citations: tuple[Citation, ...]
+    timings_ms: Mapping[str, float]
