@@ -31,7 +31,7 @@ PACKAGES = (
 
 
 def examine(db: Path | None) -> dict[str, Any]:
-    """Return versions, devices, ready models, the corpus' state, problems, and the commands that mend them."""
+    """Return versions, devices, ready models, the corpus' state, problems, and what to run."""
     from ragqa.answer.models import list_models
 
     problems: list[str] = []

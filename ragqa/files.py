@@ -18,7 +18,7 @@ def shipped(folder: str) -> Path:
 
 
 def default_corpus() -> Path:
-    """Return the corpus file that is used without `--db`: `$RAGQA_DB`, else one in the user's data directory."""
+    """Return the corpus used without `--db`: `$RAGQA_DB`, else one in the user's data directory."""
     from_environment = os.environ.get("RAGQA_DB")
     if from_environment:
         return Path(from_environment).expanduser()

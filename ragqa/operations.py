@@ -26,7 +26,7 @@ def ingest_sources(
     take_over: bool = False,
     on_document: Callable[[IngestReport], None] = lambda report: None,
 ) -> IngestReport:
-    """Ingest `sources` into the corpus at `db`, made where there is none, cut as it is or as `config` says."""
+    """Ingest into the corpus at `db`, made where there is none, cut as it is or else as `config` says."""
     chunk = load_config(config).chunk
     with Corpus.open(db or default_corpus(), create=True) as corpus:
         return ingest(
@@ -88,7 +88,7 @@ def corpus_status(corpus: Corpus) -> dict[str, Any]:
         ],
         "full_text": full_text_indexes(corpus),
         "encoders": [
-            {**encoder, "missing": passages - encoder["passages"]} for encoder in stored_encoders(corpus)
+            {**encoder, "missing": passages - int(encoder["passages"])} for encoder in stored_encoders(corpus)
         ],
     }
 

@@ -173,9 +173,7 @@ class Pipeline:
         """The config's options are for the config's model: another one gets none of them."""
         return self.config.options if model in (None, self.config.model) else {}
 
-    def _context(
-        self, question: str, hits: tuple[Hit, ...], fitting: Fit, room: int | None
-    ) -> Context:
+    def _context(self, question: str, hits: tuple[Hit, ...], fitting: Fit, room: int | None) -> Context:
         from ragqa.answer.context import Budget, assemble, assemble_sentences
 
         wanted = self.config.context
@@ -208,7 +206,8 @@ def check_question(question: str) -> str:
         raise UsageError("The question is empty.")
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise UsageError(
-            f"The question is {len(question):,} characters long; at most {MAX_QUESTION_CHARACTERS:,} are read."
+            f"The question is {len(question):,} characters long; "
+            f"at most {MAX_QUESTION_CHARACTERS:,} are read."
         )
     return question
 
@@ -224,7 +223,9 @@ def _room(fitting: Fit, prompt_without_context: str, model: str) -> int | None:
         return None
     room = fitting.window - ANSWER_TOKENS - CHAT_TOKENS - fitting.count(prompt_without_context)
     if room < 64:
-        raise UsageError(f"The question is too long for {model}, which reads {fitting.window:,} tokens in all.")
+        raise UsageError(
+            f"The question is too long for {model}, which reads {fitting.window:,} tokens in all."
+        )
     return room
 
 

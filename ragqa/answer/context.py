@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,10 +65,11 @@ def assemble_sentences(
             passages.append(hit.passage)
     ranked = rank_sentences(question, passages)
     kept = [
-        sorted(sentences, key=lambda sentence: -sentence.score)[:SENTENCES_PER_PASSAGE] for sentences in ranked
+        sorted(sentences, key=lambda sentence: -sentence.score)[:SENTENCES_PER_PASSAGE]
+        for sentences in ranked
     ]
     while True:
-        blocks = []
+        blocks: list[ContextBlock] = []
         for passage, sentences in zip(passages, kept, strict=True):
             if sentences:
                 in_order = sorted(sentences, key=lambda sentence: sentence.start)
@@ -93,7 +95,7 @@ def parse(text: str) -> list[tuple[int, str]]:
     """Return the numbers and texts of the blocks in a rendered context, headers left out."""
     starts = [*_HEADER.finditer(text), None]
     blocks = []
-    for this, following in zip(starts, starts[1:], strict=False):
+    for this, following in itertools.pairwise(starts):
         assert this is not None
         body = text[this.end() : following.start() if following else len(text)]
         blocks.append((int(this.group(1)), body.partition("\n")[2].strip()))
@@ -149,7 +151,7 @@ def _blocks(passages: Sequence[Passage]) -> list[ContextBlock]:
 
 def _joined(passages: Sequence[Passage]) -> str:
     text = passages[0].text
-    for before, after in zip(passages, passages[1:], strict=False):
+    for before, after in itertools.pairwise(passages):
         shared = before.end - after.start
         text += after.text[shared:] if shared > 0 else f"\n\n{after.text}"
     return text

@@ -16,7 +16,7 @@ from ragqa.types import Passage
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of a text: `text[start:end]`. `score` is the mean over the question's tokens of its MaxSim."""
+    """A sentence of a text, `text[start:end]`; `score` is its MaxSim per token of the question."""
 
     start: int
     end: int
@@ -50,9 +50,7 @@ def rank_texts(encoder: TokenEncoder, question: str, texts: Sequence[str]) -> li
     (query,) = encoder.encode_queries([question])
     vectors = encoder.encode_documents(texts)
     spans = encoder.document_spans(texts)
-    return [
-        _score(query, vectors[number], spans[number], text, 0) for number, text in enumerate(texts)
-    ]
+    return [_score(query, vectors[number], spans[number], text, 0) for number, text in enumerate(texts)]
 
 
 def _score(query: Vectors, vectors: Vectors, spans: Spans, text: str, prefix: int) -> list[Sentence]:

@@ -52,7 +52,7 @@ class Extractive(llm.Model):
         candidates = self.candidates
         if candidates is None:
             candidates = _score_prompt(prompt.prompt or "")
-        chosen = choose(candidates, int(prompt.options.sentences))
+        chosen = choose(candidates, int(getattr(prompt.options, "sentences", 2)))
         if not chosen:
             yield "The documents do not answer this."
             return
@@ -62,7 +62,7 @@ class Extractive(llm.Model):
 
 
 def choose(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
-    """Return the best candidates, best first: at most `limit`, none said twice, none much weaker than the best."""
+    """Return the `limit` best candidates or fewer: none said twice, none much weaker than the best."""
     chosen: list[Candidate] = []
     said: list[str] = []
     for candidate in sorted(candidates, key=lambda candidate: -candidate.score):

@@ -63,7 +63,7 @@ def find_model(name: str) -> llm.Model:
 
 
 def check_options(model: llm.Model, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `options` as the model takes them; raises UsageError for one it does not know or a wrong value."""
+    """Return `options`; raises UsageError for one that the model does not know, and for a wrong value."""
     known = model.Options.model_fields
     for name in options:
         if name not in known:
@@ -97,7 +97,7 @@ def usable_default() -> str | None:
 
     if not (llm.user_dir() / "default_model.txt").exists():
         return None
-    name = llm.get_default_model()
+    name = str(llm.get_default_model())
     try:
         llm.get_model(name).get_key()
     except (llm.UnknownModelError, llm.NeedsKeyException):

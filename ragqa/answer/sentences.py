@@ -6,6 +6,7 @@ along, because neither says anything alone.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -49,7 +50,7 @@ def _prose_blocks(text: str, start: int, end: int) -> Iterator[Span]:
     for line in re.finditer(r"^#{1,6}[ \t][^\n]*\n", text[start:end], re.M):
         cuts.add(start + line.end())
     edges = sorted(cuts)
-    yield from zip(edges, edges[1:], strict=False)
+    yield from itertools.pairwise(edges)
 
 
 def _sentences(text: str, block: Span) -> Iterator[Span]:

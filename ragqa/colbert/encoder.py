@@ -37,8 +37,11 @@ class TokenEncoder(Protocol):
     encoders with the same identity make the same vectors up to rounding.
     """
 
-    identity: Mapping[str, Any]
-    dimensions: int
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+    @property
+    def dimensions(self) -> int: ...
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
         """Return one array of shape (tokens, dimensions) per question."""

@@ -17,7 +17,8 @@ def maxsim(query: Matrix, documents: Matrix, offsets: Offsets) -> Matrix:
     score is the sum over query tokens of the highest dot product with any token of the document; a
     document without tokens scores 0.
     """
-    return best_matches(query, documents, offsets).sum(axis=1)
+    scores: Matrix = best_matches(query, documents, offsets).sum(axis=1)
+    return scores
 
 
 def best_matches(query: Matrix, documents: Matrix, offsets: Offsets) -> Matrix:

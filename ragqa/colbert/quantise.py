@@ -29,7 +29,8 @@ def encode(vectors: Vectors, codec: Codec) -> bytes:
     scales = (np.abs(vectors).max(axis=1, keepdims=True, initial=0.0) / levels).astype(np.float16)
     safe = np.where(scales > 0, scales, 1).astype(np.float32)
     integers = np.clip(np.rint(vectors / safe), -levels, levels).astype(np.int8)
-    return scales.tobytes() + (integers if codec == "int8" else _pack(integers)).tobytes()
+    body = integers.tobytes() if codec == "int8" else _pack(integers).tobytes()
+    return bytes(scales.tobytes() + body)
 
 
 def decode(blobs: list[bytes], tokens: list[int], dimensions: int, codec: Codec) -> Vectors:
@@ -43,21 +44,23 @@ def decode(blobs: list[bytes], tokens: list[int], dimensions: int, codec: Codec)
     if codec == "int8":
         integers = np.frombuffer(body, np.int8).reshape(-1, dimensions).astype(np.float32)
     else:
-        integers = _unpack(np.frombuffer(body, np.uint8).reshape(len(scales), -1), dimensions)
+        packed = np.frombuffer(body, np.uint8).reshape(len(scales), (dimensions + 1) // 2)
+        integers = _unpack(packed, dimensions)
     integers *= scales[:, None].astype(np.float32)
     return integers
 
 
 def _pack(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
-    nibbles = (integers + 8).astype(np.uint8)
-    if nibbles.shape[1] % 2:
-        nibbles = np.pad(nibbles, ((0, 0), (0, 1)))
-    return np.ascontiguousarray(nibbles[:, 0::2] | (nibbles[:, 1::2] << 4))
-
-
-# Every byte's two nibbles as floats, low one first: one table look-up unpacks two dimensions.
-_NIBBLES = np.stack([np.arange(256) % 16, np.arange(256) // 16], axis=1).astype(np.float32) - 8
+    """Put dimension i and dimension half + i into one byte, low and high nibble, 8 standing for zero."""
+    half = (integers.shape[1] + 1) // 2
+    nibbles = np.full((len(integers), 2 * half), 8, dtype=np.uint8)
+    nibbles[:, : integers.shape[1]] = integers + 8
+    return nibbles[:, :half] | (nibbles[:, half:] << 4)
 
 
 def _unpack(packed: NDArray[np.uint8], dimensions: int) -> Vectors:
-    return _NIBBLES[packed].reshape(len(packed), -1)[:, :dimensions].copy()
+    half = packed.shape[1]
+    vectors = np.empty((len(packed), 2 * half), dtype=np.float32)
+    np.subtract(packed & 15, np.float32(8), out=vectors[:, :half])
+    np.subtract(packed >> 4, np.float32(8), out=vectors[:, half:])
+    return vectors[:, :dimensions]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -176,7 +177,7 @@ class TokenStore:
             )
 
 
-def stored_encoders(corpus: Corpus) -> list[dict[str, object]]:
+def stored_encoders(corpus: Corpus) -> list[dict[str, Any]]:
     """Return what is stored per encoder: model, codec, passages, tokens, bytes."""
     rows = corpus.connection.execute(
         "SELECT e.fingerprint, e.description, count(*), sum(v.tokens), sum(length(v.data))"

@@ -5,6 +5,7 @@ The splitting is semantic-text-splitter's; what is added here is where each piec
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
@@ -70,7 +71,7 @@ def _outline(text: str) -> list[tuple[int, tuple[str, ...]]]:
     outline: list[tuple[int, tuple[str, ...]]] = []
     path: list[tuple[int, str]] = []
     tokens = MarkdownIt("commonmark").parse(text)
-    for token, inline in zip(tokens, tokens[1:], strict=False):
+    for token, inline in itertools.pairwise(tokens):
         if token.type != "heading_open" or token.map is None:
             continue
         level = int(token.tag[1])

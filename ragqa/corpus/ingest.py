@@ -97,8 +97,8 @@ def check_chunking(corpus: Corpus, chunk: ChunkSettings) -> None:
     stored = corpus_chunking(corpus)
     if stored is not None and stored != chunk:
         raise UsageError(
-            f"The corpus {corpus.path} is cut into passages of {stored.tokens} tokens (overlap {stored.overlap}), "
-            f"and this config wants {chunk.tokens} (overlap {chunk.overlap}): "
+            f"The corpus {corpus.path} is cut into passages of {stored.tokens} tokens "
+            f"(overlap {stored.overlap}), and this config wants {chunk.tokens} (overlap {chunk.overlap}): "
             "ragqa index --rechunk -c CONFIG cuts it again."
         )
 

@@ -13,7 +13,7 @@ from ragqa.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class TestQuestion:
+class JudgedQuestion:
     """A question with its relevance judgements: grade by document id, above 0 is relevant."""
 
     id: str
@@ -21,7 +21,7 @@ class TestQuestion:
     relevant: dict[str, int]
 
 
-def load_questions(path: Path) -> list[TestQuestion]:
+def load_questions(path: Path) -> list[JudgedQuestion]:
     """Return the judged questions of a BEIR folder (queries.jsonl, qrels/test.tsv) or of a JSONL file.
 
     A JSONL line has `question`, and may have `id` and `relevant` (document ids). Raises UsageError
@@ -32,7 +32,7 @@ def load_questions(path: Path) -> list[TestQuestion]:
     return list(_json_lines(path))
 
 
-def _beir(folder: Path) -> Iterator[TestQuestion]:
+def _beir(folder: Path) -> Iterator[JudgedQuestion]:
     grades: dict[str, dict[str, int]] = {}
     qrels = folder / "qrels" / "test.tsv"
     try:
@@ -43,16 +43,16 @@ def _beir(folder: Path) -> Iterator[TestQuestion]:
         raise UsageError(f"{qrels} cannot be read as BEIR judgements: {error}.") from error
     for _, record in _objects(folder / "queries.jsonl"):
         if record["_id"] in grades:
-            yield TestQuestion(record["_id"], record["text"], grades[record["_id"]])
+            yield JudgedQuestion(record["_id"], record["text"], grades[record["_id"]])
 
 
-def _json_lines(path: Path) -> Iterator[TestQuestion]:
+def _json_lines(path: Path) -> Iterator[JudgedQuestion]:
     for number, record in _objects(path):
         text = record.get("question")
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"{path}:{number} has no question.")
         relevant = {str(document_id): 1 for document_id in record.get("relevant") or ()}
-        yield TestQuestion(str(record.get("id", number)), text, relevant)
+        yield JudgedQuestion(str(record.get("id", number)), text, relevant)
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

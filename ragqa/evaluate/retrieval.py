@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ragqa.errors import UsageError
-from ragqa.evaluate.questions import TestQuestion
+from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.pipeline import Pipeline
 from ragqa.types import Hit
 
@@ -28,14 +28,15 @@ class Evaluation:
 
 def evaluate(
     pipeline: Pipeline,
-    questions: Sequence[TestQuestion],
+    questions: Sequence[JudgedQuestion],
     metrics: Sequence[str],
     on_question: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Return the metrics (any name that ir-measures knows) of `pipeline` over `questions`.
 
-    A passage counts for its document, a document for its best passage. Questions without a relevant
-    document are left out; one that finds nothing scores zero. Raises UsageError for an unknown metric.
+    Any grade above 0 is relevant. A passage counts for its document, a document for its best passage.
+    Questions without a relevant document are left out; one that finds nothing scores zero. Raises
+    UsageError for an unknown metric.
     """
     import ir_measures
 
@@ -54,7 +55,7 @@ def evaluate(
         times.append((time.perf_counter() - start) * 1000)
         run[question.id] = document_scores(result.hits)
         on_question(done, len(judged))
-    qrels = {question.id: question.relevant for question in judged}
+    qrels = {question.id: {d: int(g > 0) for d, g in question.relevant.items()} for question in judged}
     values = ir_measures.calc_aggregate(measures, qrels, run)
     return Evaluation(
         config=pipeline.config.name,

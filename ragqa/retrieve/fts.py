@@ -80,7 +80,7 @@ class FullTextRetriever:
         return 0 if _exists(self.corpus, self.table) else self.corpus.count("passages")
 
     def build(self, on_passages: Callable[[int, int], None] = lambda done, total: None) -> int:
-        """Make the index and the triggers in one transaction; raises UsageError for a tokenizer FTS5 lacks."""
+        """Make the index and its triggers; raises UsageError for a tokenizer that FTS5 lacks."""
         with self.corpus.writing():
             if _exists(self.corpus, self.table):
                 return 0
@@ -91,7 +91,9 @@ class FullTextRetriever:
                         self.corpus.connection.execute(statement)
             except sqlite3.OperationalError as error:
                 if "tokenize" in str(error):
-                    raise UsageError(f"FTS5 has no tokenizer {self.settings.tokenizer!r}: {error}.") from error
+                    raise UsageError(
+                        f"FTS5 has no tokenizer {self.settings.tokenizer!r}: {error}."
+                    ) from error
                 raise RagqaError(f"The full-text index could not be built: {error}.") from error
         on_passages(total, total)
         return total

@@ -6,19 +6,25 @@ longer than a query's, and every such word that stays pulls in passages about no
 
 from __future__ import annotations
 
-_ARTICLES_AND_POINTERS = "a an the this that these those such same other another each every either neither both"
+_ARTICLES_AND_POINTERS = (
+    "a an the this that these those such same other another each every either neither both"
+)
 _PRONOUNS = """
 i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his himself
 she her hers herself it its itself they them their theirs themselves one ones someone somebody
 anyone anybody everyone everybody something anything everything nothing
 """
-_QUESTIONS = "what which who whom whose when where why how whether whatever whichever whoever wherever whenever"
+_QUESTIONS = (
+    "what which who whom whose when where why how whether whatever whichever whoever wherever whenever"
+)
 _PREPOSITIONS = """
 of in on at by for with about against between among into onto through throughout during before after
 above below to from up down out off over under within without upon toward towards across along
 around behind beside besides beyond per via
 """
-_CONJUNCTIONS = "and or but nor so yet if then else than because as until while although though unless since once"
+_CONJUNCTIONS = (
+    "and or but nor so yet if then else than because as until while although though unless since once"
+)
 _AUXILIARIES = """
 be am is are was were been being do does did doing done have has had having can could will would shall
 should may might must ought let lets get gets got getting

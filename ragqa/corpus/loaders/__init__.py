@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ragqa.corpus.loaders.files import TEXT_SUFFIXES, folder_source, files_source
+from ragqa.corpus.loaders.files import TEXT_SUFFIXES, files_source, folder_source
 from ragqa.corpus.loaders.packages import packages_source
 from ragqa.corpus.loaders.records import RECORD_SUFFIXES, records_source
 from ragqa.corpus.loaders.source import Fields, Skipped, Source
@@ -33,7 +33,9 @@ def open_sources(
     that is not known, and a table or field that is not there.
     """
     if not names and not packages:
-        raise UsageError("Name something to ingest: a folder, a file, a database with --table, or --packages.")
+        raise UsageError(
+            "Name something to ingest: a folder, a file, a database with --table, or --packages."
+        )
     sources = [packages_source()] if packages else []
     sources.extend(_open(name, fields, table, sql) for name in names)
     return [_prefixed(source, fields.id_prefix) for source in sources]

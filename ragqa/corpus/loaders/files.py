@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ragqa.corpus.loaders.source import Skipped, Source
-from ragqa.corpus.loaders.text import UnreadableText, decode, read_markup
+from ragqa.corpus.loaders.text import UnreadableError, decode, read_markup
 from ragqa.types import Document
 
 TEXT_SUFFIXES = {
@@ -23,7 +23,7 @@ TEXT_SUFFIXES = {
 
 def folder_source(root: Path, format: str) -> Source:
     """Return every text file under `root`; hidden files and folders and linked folders are left out."""
-    paths = []
+    paths: list[Path] = []
     for folder, names, files in os.walk(root):
         names[:] = sorted(name for name in names if not name.startswith("."))
         paths.extend(
@@ -47,7 +47,7 @@ def _read(root: Path, paths: Sequence[Path], format: str) -> Iterator[Document |
             continue
         try:
             yield _document(path, name, format)
-        except UnreadableText as error:
+        except UnreadableError as error:
             yield Skipped(name, str(error), unread=True)
         except OSError as error:
             yield Skipped(name, f"cannot be read ({error.strerror})", unread=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from email.message import Message
 from importlib.metadata import Distribution, distributions
+from typing import cast
 
 from ragqa.corpus.loaders.source import Skipped, Source
 from ragqa.corpus.loaders.text import read_markup
@@ -25,7 +27,8 @@ def packages_source() -> Source:
 
 def _documents(found: dict[str, Distribution]) -> Iterator[Document | Skipped]:
     for name, distribution in found.items():
-        metadata = distribution.metadata
+        # importlib.metadata gives an email.message.Message, and promises less.
+        metadata = cast(Message, distribution.metadata)
         summary = str(metadata.get("Summary") or "").strip()
         payload = metadata.get_payload()
         description = str(metadata.get("Description") or payload or "").strip()

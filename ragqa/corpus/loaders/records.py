@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ragqa.corpus.loaders.source import Fields, Skipped, Source
-from ragqa.corpus.loaders.text import UnreadableText, jsonable, read_markup
+from ragqa.corpus.loaders.text import UnreadableError, jsonable, read_markup
 from ragqa.errors import UsageError
 from ragqa.types import Document
 
@@ -51,9 +51,7 @@ def settle_fields(fields: Fields, names: list[str], where: str) -> Fields:
     return Fields(key, title, text, fields.meta, fields.format, fields.id_prefix)
 
 
-def record_document(
-    record: Mapping[str, Any], fields: Fields, name: str, source: str
-) -> Document | Skipped:
+def record_document(record: Mapping[str, Any], fields: Fields, name: str, source: str) -> Document | Skipped:
     """Return the document that a record stands for; `name` is where it stands, for messages."""
     key = record.get(fields.id or "")
     if key is None or isinstance(key, dict | list) or not str(key).strip():
@@ -62,7 +60,7 @@ def record_document(
     parts = [_as_text(record.get(field)) for field in fields.text]
     try:
         readable = read_markup("\n\n".join(part for part in parts if part.strip()), fields.format)
-    except UnreadableText as error:
+    except UnreadableError as error:
         return Skipped(document_id, str(error), unread=True)
     title = _as_text(record.get(fields.title)) if fields.title else readable.title
     if not readable.text.strip():

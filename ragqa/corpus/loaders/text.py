@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragqa.errors import unknown_name
 from ragqa.types import TextFormat
+
+if TYPE_CHECKING:
+    from bs4 import Tag
 
 FORMATS = ("auto", "markdown", "html", "text")
 
@@ -18,7 +21,7 @@ _FIRST_HEADING = re.compile(r"^#[ \t]+(.+?)[ \t]*#*[ \t]*$", re.M)
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.M | re.S)
 
 
-class UnreadableText(ValueError):
+class UnreadableError(ValueError):
     """Text that cannot be converted; the message is the reason."""
 
 
@@ -39,13 +42,13 @@ def check_format(format: str) -> None:
 
 
 def decode(raw: bytes) -> str:
-    """Return UTF-8 or BOM-marked UTF-16 bytes as text; raises UnreadableText."""
+    """Return UTF-8 or BOM-marked UTF-16 bytes as text; raises UnreadableError."""
     if b"\0" in raw and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UnreadableText("not text (it holds NUL bytes)")
+        raise UnreadableError("not text (it holds NUL bytes)")
     try:
         return raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnreadableText(f"not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise UnreadableError(f"not UTF-8 ({error.reason} at byte {error.start})") from error
 
 
 def clean(text: str) -> str:
@@ -119,8 +122,22 @@ def _from_html(text: str) -> Readable:
             tag.decompose()
         body = soup.find("main") or soup.find("article") or soup.body or soup
         markdown = MarkdownConverter(
-            heading_style="ATX", bullets="-", escape_misc=False, escape_underscores=False, escape_asterisks=False
+            heading_style="ATX",
+            bullets="-",
+            escape_misc=False,
+            escape_underscores=False,
+            escape_asterisks=False,
+            code_language_callback=_code_language,
         ).convert_soup(body)
     except RecursionError as error:
-        raise UnreadableText("HTML nested too deeply") from error
+        raise UnreadableError("HTML nested too deeply") from error
     return Readable(re.sub(r"\n{3,}", "\n\n", markdown).strip("\n"), "markdown", title)
+
+
+def _code_language(pre: Tag) -> str | None:
+    """Return the language that a <pre> or the <code> in it names as class "language-NAME"."""
+    for tag in (pre, pre.find("code")):
+        for name in (tag.get("class") or []) if tag else []:
+            if name.startswith("language-"):
+                return name.removeprefix("language-")
+    return None

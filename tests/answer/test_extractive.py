@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import llm
+import pytest
+from click.testing import CliRunner
+from llm.cli import cli
+
+from ragqa.answer.extractive import Candidate, choose, say
+
+PROMPT = """Passages:
+
+[1] Coffee (2024-03-01)
+Coffee is brewed with hot water. Use 60 grams of beans for one litre of water.
+
+[2] Tea
+Green tea is steeped at 70 degrees.
+
+Question: How many grams of beans for a litre?"""
+
+
+def test_llm_knows_the_model_and_it_cites_the_sentence_that_answers() -> None:
+    result = CliRunner().invoke(cli, ["-m", "extractive", "-o", "sentences", "1", PROMPT])
+    assert result.exit_code == 0, result.output
+    assert result.output.strip() == "Use 60 grams of beans for one litre of water. [1]"
+
+
+def test_a_prompt_without_passages_is_told_what_is_missing() -> None:
+    with pytest.raises(llm.ModelError, match="numbered passages"):
+        llm.get_model("extractive").prompt("What is the capital of France?").text()
+
+
+def test_weak_and_repeated_sentences_are_not_said() -> None:
+    candidates = [
+        Candidate(1, "The sky is blue.", 0.9),
+        Candidate(2, "the sky is blue", 0.89),
+        Candidate(2, "Often.", 0.88),
+        Candidate(3, "Grass is green.", 0.2),
+    ]
+    assert choose(candidates, 5) == [candidates[0], candidates[2]]
+    assert choose(candidates, 1) == [candidates[0]]
+    assert choose([], 3) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- An item.", "An item. [4]"),
+        ("## A heading", "A heading [4]"),
+        ("Run:\n```\nls\n```", "Run:\n```\nls\n```\n[4]"),
+    ],
+)
+def test_sentences_lose_their_list_marks_and_keep_their_code(text: str, said: str) -> None:
+    assert say(Candidate(4, text, 1.0)) == said

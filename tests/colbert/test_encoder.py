@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import string
+
+import numpy as np
+import pytest
+
+from ragqa import embedded
+from ragqa.colbert.encoder import EncoderSettings, TokenEncoder, load_encoder
+from ragqa.device import resolve_device
+from ragqa.errors import RagqaError, UsageError
+
+TEXTS = ["Green tea, steeped at 70 degrees!", "A flat tyre is mended with a patch."]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TokenEncoder:
+    return load_encoder(EncoderSettings(), "cpu")
+
+
+def test_the_embedded_vectors_are_those_of_the_plain_transformer(encoder: TokenEncoder) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded.folder())
+    model = AutoModel.from_pretrained(embedded.folder())
+    for text, vectors in zip(TEXTS, encoder.encode_queries(TEXTS), strict=True):
+        with torch.inference_mode():
+            hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        expected = torch.nn.functional.normalize(hidden, dim=-1).numpy()
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_documents_have_a_vector_per_token_but_none_for_punctuation(encoder: TokenEncoder) -> None:
+    queries = encoder.encode_queries(TEXTS)
+    for text, document, query in zip(TEXTS, encoder.encode_documents(TEXTS), queries, strict=True):
+        assert len(document) == len(query) - sum(char in string.punctuation for char in text)
+        assert (document @ query.T).max(axis=1).min() > 0.98
+
+
+def test_every_document_vector_knows_its_characters(encoder: TokenEncoder) -> None:
+    vectors = encoder.encode_documents(TEXTS)
+    for text, matrix, spans in zip(TEXTS, vectors, encoder.document_spans(TEXTS), strict=True):
+        assert len(matrix) == len(spans)
+        words = "".join(text[start:end] for start, end in spans if end)
+        assert words == "".join(char for char in text if char.isalnum())
+
+
+def test_weights_that_are_not_the_official_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded.verified_folder.cache_clear()
+    monkeypatch.setattr(embedded, "WEIGHTS_SHA256", "0" * 64)
+    with pytest.raises(RagqaError, match="not the official ones"):
+        embedded.verified_folder()
+    embedded.verified_folder.cache_clear()
+
+
+def test_a_checkpoint_that_is_not_there_is_one_sentence() -> None:
+    with pytest.raises(RagqaError, match="nowhere/at-all cannot be loaded"):
+        load_encoder(EncoderSettings(model="nowhere/at-all"), "cpu")
+
+
+def test_unknown_engines_and_devices_are_said() -> None:
+    with pytest.raises(UsageError, match="no ColBERT engine 'steam'. Known: sentence-transformers"):
+        load_encoder(EncoderSettings(engine="steam"), "cpu")
+    with pytest.raises(UsageError, match="no device 'gpu'"):
+        resolve_device("gpu")
+    with pytest.raises(UsageError, match=r"cuda:99 is not on this machine. There is: cpu"):
+        resolve_device("cuda:99")

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragqa.colbert import store as store_module
+from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors, load_encoder
+from ragqa.colbert.store import TokenStore, indexed_text, stored_encoders
+from ragqa.corpus.database import Corpus
+from ragqa.errors import RagqaError
+from ragqa.types import Passage
+
+
+class WordLengths:
+    """An encoder whose vectors are the lengths of the words: quick, and wrong texts show."""
+
+    identity = {"model": "word-lengths"}
+    dimensions = 2
+
+    def __init__(self, fail_after: int = 10**9) -> None:
+        self.encoded: list[str] = []
+        self.fail_after = fail_after
+
+    def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
+        return [np.array([[len(word), 1] for word in text.split()], np.float32) for text in texts]
+
+    def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
+        self.encoded.extend(texts)
+        if len(self.encoded) > self.fail_after:
+            raise KeyboardInterrupt
+        return self.encode_queries(texts)
+
+    def document_spans(self, texts: Sequence[str]) -> list[Spans]:
+        raise NotImplementedError
+
+
+def all_passages(corpus: Corpus) -> list[Passage]:
+    rowids = corpus.connection.execute("SELECT rowid FROM passages ORDER BY rowid").fetchall()
+    return corpus.passages([row[0] for row in rowids])
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "COMMIT_EVERY", 2)
+    total = corpus.count("passages")
+    with pytest.raises(KeyboardInterrupt):
+        TokenStore(corpus, WordLengths(fail_after=2), "int8").build()
+    encoder = WordLengths()
+    store = TokenStore(corpus, encoder, "int8")
+    assert store.missing() == total - 2
+    assert store.build() == len(encoder.encoded) == total - 2
+    assert store.missing() == store.build() == 0
+
+
+def test_vectors_come_back_in_the_order_asked_for(corpus: Corpus) -> None:
+    encoder = WordLengths()
+    store = TokenStore(corpus, encoder, "int8")
+    store.build()
+    passages = all_passages(corpus)[::-1]
+    matrix = store.load(passages)
+    for number, passage in enumerate(passages):
+        (expected,) = encoder.encode_queries([indexed_text(passage)[0]])
+        got = matrix.vectors[matrix.offsets[number] : matrix.offsets[number + 1]]
+        np.testing.assert_allclose(got, expected, rtol=0.01, atol=0.06)
+    assert store.load([]).offsets.tolist() == [0]
+
+
+def test_a_candidate_without_vectors_is_encoded_once_and_stored(corpus: Corpus) -> None:
+    encoder = WordLengths()
+    store = TokenStore(corpus, encoder, "int8")
+    store.load(all_passages(corpus)[:2])
+    store.load(all_passages(corpus)[:3])
+    assert len(encoder.encoded) == 3
+    assert store.missing() == corpus.count("passages") - 3
+
+
+def test_while_another_writes_the_question_is_answered_all_the_same(db: Path) -> None:
+    with Corpus.open(db) as corpus, Corpus.open(db) as other, other.writing():
+        store = TokenStore(corpus, WordLengths(), "int8")
+        assert len(store.load(all_passages(corpus)).offsets) == corpus.count("passages") + 1
+        assert store.missing() == corpus.count("passages")
+
+
+def test_a_corpus_indexed_with_another_model_is_refused(corpus: Corpus) -> None:
+    store = TokenStore(corpus, WordLengths(), "int8")
+    with pytest.raises(RagqaError, match=r"indexed with all-MiniLM-L6-v2 .* wants word-lengths \(int8\)"):
+        store.check()
+    store.build()
+    store.check()
+    assert [entry["model"] for entry in stored_encoders(corpus)] == ["all-MiniLM-L6-v2", "word-lengths"]
+
+
+def test_the_fingerprint_changes_with_all_that_decides_the_bytes(corpus: Corpus) -> None:
+    encoder = load_encoder(EncoderSettings(), "cpu")
+    shorter = load_encoder(EncoderSettings(document_tokens=64), "cpu")
+    prints = {
+        TokenStore(corpus, encoder, "int8").fingerprint,
+        TokenStore(corpus, encoder, "int4").fingerprint,
+        TokenStore(corpus, shorter, "int4").fingerprint,
+    }
+    assert len(prints) == 3
+
+
+@pytest.mark.parametrize(
+    ("title", "headings", "text", "expected"),
+    [
+        ("Tea", ("Green",), "Steep it.", "Tea > Green\nSteep it."),
+        ("Tea", (), "# Tea\n\nSteep it.", "# Tea\n\nSteep it."),
+        ("Tea", ("Green",), "## Green\n\nSteep it.", "Tea\n## Green\n\nSteep it."),
+        ("", (), "Steep it.", "Steep it."),
+    ],
+)
+def test_a_passage_is_encoded_with_its_title_and_headings(
+    title: str, headings: tuple[str, ...], text: str, expected: str
+) -> None:
+    passage = Passage(1, "d", 0, 0, len(text), title, headings, text, "", {})
+    encoded, start = indexed_text(passage)
+    assert encoded == expected
+    assert encoded[start:] == text

@@ -1,0 +1,197 @@
+"""Fixtures shared by all tests: an isolated user, a small corpus, the CLI as a subprocess, fake models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import llm
+import pytest
+from llm.plugins import pm
+
+from ragqa.config import ChunkSettings
+from ragqa.corpus.database import Corpus
+from ragqa.corpus.ingest import ingest
+from ragqa.corpus.loaders import Fields, open_sources
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+NOTES = {
+    "coffee.md": """---
+title: Making coffee
+date: 2024-03-01
+---
+# Making coffee
+
+Coffee is brewed with water just below boiling.
+
+## Grinding
+
+Grind the beans medium for a paper filter, and coarse for a French press.
+
+## Ratio
+
+Use 60 grams of beans for one litre of water.
+""",
+    "bicycle.md": """# Repairing a bicycle
+
+A flat tyre is mended with a patch and rubber cement.
+
+```bash
+bike-tool --pump 4.5
+```
+
+The chain wants oil every 200 kilometres.
+""",
+    "tea.html": """<html><head><title>Brewing tea</title><script>alert(1)</script></head>
+<body><nav>Home</nav><h1>Brewing tea</h1><p>Green tea is steeped at <b>70 degrees</b> for two minutes.</p>
+<ul><li>Black tea wants boiling water.</li></ul><pre><code>kettle --temp 70</code></pre></body></html>""",
+    "garden.txt": "Tomatoes need six hours of sun.\n\nWater the roots in the morning, never the leaves.",
+}
+
+
+@pytest.fixture(autouse=True)
+def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give every test its own llm directory and home, and no keys, corpus or hub."""
+    user = tmp_path_factory.mktemp("user")
+    monkeypatch.setenv("LLM_USER_PATH", str(user / "llm"))
+    monkeypatch.setenv("HOME", str(user))
+    monkeypatch.setenv("XDG_DATA_HOME", str(user / "data"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("RAGQA_DB", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return user
+
+
+def write_notes(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in NOTES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def fill(path: Path, *sources: Path, fields: Fields | None = None, **options: Any) -> None:
+    """Ingest `sources` into the corpus at `path`."""
+    with Corpus.open(path, create=True) as corpus:
+        opened = open_sources([str(source) for source in sources], fields or Fields(), **options)
+        ingest(corpus, opened, ChunkSettings())
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    return write_notes(tmp_path / "notes")
+
+
+@pytest.fixture(scope="session")
+def indexed_notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of NOTES with everything built; copy it before changing it."""
+    from ragqa.operations import build_index
+    from ragqa.pipeline import Pipeline
+
+    folder = tmp_path_factory.mktemp("indexed")
+    path = folder / "notes.db"
+    fill(path, write_notes(folder / "notes"))
+    pipeline = Pipeline.from_config("default", path)
+    build_index(pipeline)
+    pipeline.close()
+    return path
+
+
+@pytest.fixture
+def db(indexed_notes: Path, tmp_path: Path) -> Path:
+    """A corpus of NOTES of one's own, with everything built."""
+    return Path(shutil.copy(indexed_notes, tmp_path / "notes.db"))
+
+
+@pytest.fixture
+def corpus(db: Path) -> Iterator[Corpus]:
+    with Corpus.open(db) as opened:
+        yield opened
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def ragqa(tmp_path: Path) -> Run:
+    """Run the command line as a user would; returns what it printed and its exit code."""
+
+    def run(*args: str | Path, input: str | None = None, env: dict[str, str] | None = None) -> Any:
+        command = [sys.executable, "-m", "ragqa", *map(str, args)]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            input=input,
+            timeout=300,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+        )
+
+    return run
+
+
+class FakeModel(llm.Model):
+    """Answers with a fixed text and remembers what it was asked."""
+
+    can_stream = True
+
+    class Options(llm.Options):
+        temperature: float | None = None
+
+    def __init__(self, model_id: str, answer: Sequence[str], error: Exception | None = None) -> None:
+        self.model_id = model_id
+        self.answer = answer
+        self.error = error
+        self.prompts: list[llm.Prompt] = []
+
+    def execute(self, prompt: Any, stream: bool, response: Any, conversation: Any) -> Iterator[str]:
+        self.prompts.append(prompt)
+        yield from self.answer
+        if self.error:
+            raise self.error
+
+
+class KeyedModel(llm.KeyModel):
+    model_id = "keyed"
+    needs_key = "keyed"
+
+    def execute(self, *args: Any, **kwargs: Any) -> Iterator[str]:
+        yield "unreachable"
+
+
+@pytest.fixture
+def fake_models() -> Iterator[SimpleNamespace]:
+    """Register fake models through llm's plugin manager, as a plugin would."""
+    models = SimpleNamespace(
+        answering=FakeModel("fake", ["Use 60 grams ", "of beans [1]. ", "Sun helps [99]."]),
+        failing=FakeModel("failing", ["Use"], RuntimeError("the server hung up")),
+        keyed=KeyedModel(),
+    )
+
+    class Plugin:
+        __name__ = "FakeModels"
+
+        @llm.hookimpl
+        def register_models(self, register: Any) -> None:
+            for model in (models.answering, models.failing, models.keyed):
+                register(model)
+
+    plugin = Plugin()
+    pm.register(plugin, name="fake-models")
+    yield models
+    pm.unregister(plugin)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared test data; skips where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the shared data folder {SHARED} is not here")
+    return SHARED

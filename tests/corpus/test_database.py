@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ragqa.corpus.database import SCHEMA_VERSION, Corpus
+from ragqa.corpus.schema import migrations
+from ragqa.errors import RagqaError
+
+
+def test_the_header_counts_the_migrations() -> None:
+    assert len(migrations._migrations) == SCHEMA_VERSION
+
+
+def test_a_missing_corpus_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(RagqaError, match="ragqa ingest SOURCE"):
+        Corpus.open(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "letter.db"
+    path.write_text("Dear SQLite, " * 100)
+    with pytest.raises(RagqaError, match="not a SQLite database"):
+        Corpus.open(path)
+    assert path.read_text().startswith("Dear")
+
+
+def test_another_database_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "blog.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE entry (id)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(RagqaError, match="--table"):
+        Corpus.open(path, create=True)
+    assert path.read_bytes() == before
+
+
+def test_a_corpus_of_a_newer_version_is_refused(corpus: Corpus) -> None:
+    corpus.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(RagqaError, match="newer ragqa"):
+        Corpus.open(corpus.path)
+
+
+def test_a_folder_is_no_corpus(tmp_path: Path) -> None:
+    with pytest.raises(RagqaError, match="is a folder"):
+        Corpus.open(tmp_path, create=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_corpus_can_be_read_but_not_written(db: Path) -> None:
+    db.chmod(0o444)
+    with Corpus.open(db) as corpus:
+        assert corpus.count("documents") == 4
+        with pytest.raises(RagqaError, match="read-only"), corpus.writing():
+            pass
+
+
+def test_a_frozen_corpus_can_be_read_but_not_written(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with Corpus.open(db) as corpus:
+        assert corpus.count("documents") == 4
+        with pytest.raises(RagqaError, match="read-only"), corpus.writing():
+            pass
+        with pytest.raises(sqlite3.OperationalError, match="readonly"), corpus.transaction():
+            corpus.connection.execute("DELETE FROM documents")
+
+
+def test_a_question_never_runs_what_a_strangers_file_brought_along(corpus: Corpus) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="unsafe use"):
+        corpus.connection.execute("DELETE FROM documents")
+
+
+def test_removing_a_document_removes_all_that_was_made_of_it(corpus: Corpus) -> None:
+    before = corpus.count("token_vectors")
+    assert corpus.remove(["tea.html", "nowhere"]) == 1
+    assert corpus.count("token_vectors") < before
+    orphans = "SELECT count(*) FROM token_vectors WHERE passage NOT IN (SELECT rowid FROM passages)"
+    assert corpus.connection.execute(orphans).fetchone()[0] == 0

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ragqa.config import MAX_CONFIG_BYTES, load_config, shipped_configs
+from ragqa.errors import UsageError
+from ragqa.stages import check_stages
+
+
+@pytest.mark.parametrize("name", list(shipped_configs()))
+def test_every_shipped_config_is_valid_and_described(name: str) -> None:
+    config = load_config(name)
+    check_stages(config.retrieve, config.rerank)
+    assert config.name == name
+    assert config.description
+
+
+def test_the_promised_configs_are_shipped() -> None:
+    assert {"fts", "fts-colbert", "default"} <= shipped_configs().keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("retrieve: {type: fts}\ncandidats: 5", "unknown key 'candidats'"),
+        ("retrieve: {type: fts}\ncontext: {token: 5}", "unknown key 'context.token'. Known here: passages"),
+        ("retrieve: {type: fts}\nk: 0", "k: input should be greater than"),
+        ("k: 3", "retrieve: field required"),
+        ("- a\n- b", "must be a mapping"),
+        ("retrieve: [", "not valid YAML"),
+        ("retrieve: !!python/object/apply:os.system [true]", "not valid YAML"),
+        ("1: 2\nretrieve: {type: fts}", "wrong"),
+        ("#" * (MAX_CONFIG_BYTES + 1), "larger than"),
+    ],
+)
+def test_a_wrong_config_is_named_with_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_config(str(path))
+    assert said in str(caught.value)
+    assert "mine" in str(caught.value)
+
+
+def test_unknown_names_come_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fts-colbert"):
+        load_config("nonsense")
+    path = tmp_path / "mine.yaml"
+    path.write_text("retrieve: {type: ftss}\nrerank: {type: colbert, modl: x}")
+    config = load_config(str(path))
+    with pytest.raises(UsageError, match=r"no retriever 'ftss'. Known: .*fts"):
+        check_stages(config.retrieve, config.rerank)
+    with pytest.raises(UsageError, match=r"unknown key 'modl'. Known here: .*model"):
+        check_stages(config.retrieve.model_copy(update={"type": "fts"}), config.rerank)
