@@ -68,7 +68,7 @@ class Config(Strict):
     rerank: StageSettings = StageSettings(type="none")
     k: int = Field(default=10, ge=1)
     context: ContextSettings = ContextSettings()
-    prompt: str = "answer"
+    prompt: str = "auto"
     model: str = "auto"
     options: dict[str, Any] = {}
 

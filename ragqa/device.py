@@ -12,8 +12,7 @@ def resolve_device(name: str) -> str:
 
     Raises UsageError for a name that is none of these, and for a device that is not there.
     """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise UsageError(f"There is no device {name!r}. Known: auto, cpu, cuda, cuda:N, mps.")
+    check_device(name)
     if name == "cpu":
         return name
     there = available_devices()
@@ -22,6 +21,12 @@ def resolve_device(name: str) -> str:
     if name not in there:
         raise UsageError(f"The device {name} is not on this machine. There is: {', '.join(there)}.")
     return name
+
+
+def check_device(name: str) -> None:
+    """Raise UsageError when `name` is not the name of a device, without loading torch to look for it."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise UsageError(f"There is no device {name!r}. Known: auto, cpu, cuda, cuda:N, mps.")
 
 
 def available_devices() -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragqa.errors import RagqaError, missing_package
 
@@ -19,6 +19,7 @@ NAME = "all-MiniLM-L6-v2"
 # The official model.safetensors of sentence-transformers/all-MiniLM-L6-v2.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 DIMENSIONS = 384
+MAX_TOKENS = 512
 
 
 @cache
@@ -54,6 +55,16 @@ def tokenizer() -> Tokenizer:
     loaded.no_truncation()
     loaded.no_padding()
     return loaded
+
+
+def identity(document_tokens: int) -> dict[str, Any]:
+    """Return what decides this model's token vectors, with documents cut at `document_tokens` (0: not)."""
+    return {
+        "model": NAME,
+        "weights": WEIGHTS_SHA256,
+        "document_tokens": document_tokens,
+        "dimensions": DIMENSIONS,
+    }
 
 
 def count_tokens(text: str) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ragqa.config import Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
+from ragqa.device import check_device
 from ragqa.errors import RagqaError, UsageError
 from ragqa.files import default_corpus
 from ragqa.stages import (
@@ -44,6 +45,7 @@ class Pipeline:
         self, config: Config, corpus: Corpus, note: Callable[[str], None] = lambda text: None
     ) -> None:
         check_stages(config.retrieve, config.rerank)
+        check_device(config.device)
         self.config = config
         self.corpus = corpus
         self._resources = Resources(corpus, config.device, note)
@@ -143,8 +145,9 @@ class Pipeline:
         from ragqa.answer.models import check_options, find_model, fit
         from ragqa.answer.prompts import load_prompt, render_prompt
 
-        template = load_prompt(self.config.prompt)
         chosen = find_model(model or self.config.model)
+        fitting = fit(chosen)
+        template = load_prompt(fitting.prompt if self.config.prompt == "auto" else self.config.prompt)
         settings = check_options(chosen, self._options(model) if options is None else options)
         result = self.search(question)
         on_search(result)
@@ -152,7 +155,6 @@ class Pipeline:
             raise RagqaError("No passage has anything to do with this question, so no model was asked.")
         timings = dict(result.timings_ms)
         with _timed(timings, "context"):
-            fitting = fit(chosen)
             bare = render_prompt(template, result.question, "")
             room = _room(fitting, f"{bare.system or ''}\n{bare.text}", chosen.model_id)
             context = self._context(result.question, result.hits, fitting, room)
@@ -190,11 +192,10 @@ class Pipeline:
 
         if not isinstance(model, Extractive):
             return
-        numbers = {p.rowid: block.number for block in context.blocks for p in block.passages}
-        passages = [passage for block in context.blocks for passage in block.passages]
+        ranked = self.sentence_ranker(question, context.blocks)
         model.candidates = [
-            Candidate(numbers[passage.rowid], sentence.text, sentence.score)
-            for passage, sentences in zip(passages, self.sentence_ranker(question, passages), strict=True)
+            Candidate(block.number, sentence.text, sentence.score)
+            for block, sentences in zip(context.blocks, ranked, strict=True)
             for sentence in sentences
         ]
 

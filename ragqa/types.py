@@ -66,10 +66,15 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class ContextBlock:
-    """A numbered stretch of one document in the context, merged from neighbouring passages."""
+    """A numbered stretch of one document in the context, merged from neighbouring passages.
+
+    `offsets[i]` is where in `text` the first character of `passages[i]` stands, or would stand where
+    an overlap is said only once.
+    """
 
     number: int
     passages: tuple[Passage, ...]
+    offsets: tuple[int, ...]
     text: str
 
     @property

@@ -14,7 +14,10 @@ DATE_NAMES = ("created", "date", "published", "updated", "modified")
 # A part of a passage smaller than this says too little to be worth its header.
 SMALLEST_PART = 24
 SENTENCES_PER_PASSAGE = 3
+# A sentence is worth reading when its score is at least this share of the best one's.
+NEARLY = 0.85
 
+_GAP = "\n\n"
 _LOOKS_NUMBERED = re.compile(r"^(?=\[\d+\])", re.M)
 _HEADER = re.compile(r"^\[(\d+)\] ", re.M)
 
@@ -56,16 +59,17 @@ def assemble_sentences(
 ) -> Context:
     """Return a context of the best-matching sentences of each passage, in reading order, best passage first.
 
-    Each passage gives its SENTENCES_PER_PASSAGE best; the globally weakest go first when the budget
-    is short.
+    Each passage gives up to SENTENCES_PER_PASSAGE of those that match nearly as well as the best of
+    all; the weakest go first when the budget is short.
     """
     passages: list[Passage] = []
     for hit in hits:
         if len(passages) < budget.passages and not _said(hit.passage.text, passages):
             passages.append(hit.passage)
-    ranked = rank_sentences(question, passages)
+    ranked = rank_sentences(question, [_block(1, [passage]) for passage in passages])
+    least = NEARLY * max((sentence.score for sentences in ranked for sentence in sentences), default=0)
     kept = [
-        sorted(sentences, key=lambda sentence: -sentence.score)[:SENTENCES_PER_PASSAGE]
+        sorted((s for s in sentences if s.score >= least), key=lambda s: -s.score)[:SENTENCES_PER_PASSAGE]
         for sentences in ranked
     ]
     while True:
@@ -74,7 +78,7 @@ def assemble_sentences(
             if sentences:
                 in_order = sorted(sentences, key=lambda sentence: sentence.start)
                 text = " … ".join(sentence.text for sentence in in_order)
-                blocks.append(ContextBlock(len(blocks) + 1, (passage,), text))
+                blocks.append(ContextBlock(len(blocks) + 1, (passage,), (0,), text))
         context = _context(blocks, budget)
         if context.tokens <= budget.tokens or sum(map(len, kept)) <= 1:
             return context if context.tokens <= budget.tokens else _cut(blocks[0].first, budget)
@@ -142,19 +146,21 @@ def _blocks(passages: Sequence[Passage]) -> list[ContextBlock]:
         for other_group in touching[1:]:
             touching[0].extend(other_group)
             groups.remove(other_group)
-    blocks = []
-    for number, group in enumerate(groups, 1):
-        ordered = sorted(group, key=lambda passage: passage.ordinal)
-        blocks.append(ContextBlock(number, tuple(ordered), _joined(ordered)))
-    return blocks
+    return [
+        _block(number, sorted(group, key=lambda passage: passage.ordinal))
+        for number, group in enumerate(groups, 1)
+    ]
 
 
-def _joined(passages: Sequence[Passage]) -> str:
+def _block(number: int, passages: Sequence[Passage]) -> ContextBlock:
+    """Join passages that follow each other; what two of them share is said once."""
     text = passages[0].text
+    offsets = [0]
     for before, after in itertools.pairwise(passages):
         shared = before.end - after.start
-        text += after.text[shared:] if shared > 0 else f"\n\n{after.text}"
-    return text
+        offsets.append(len(text) - shared if shared > 0 else len(text) + len(_GAP))
+        text += after.text[shared:] if shared > 0 else f"{_GAP}{after.text}"
+    return ContextBlock(number, tuple(passages), tuple(offsets), text)
 
 
 def _said(text: str, passages: Sequence[Passage]) -> bool:
@@ -167,8 +173,12 @@ def _cut(passage: Passage, budget: Budget) -> Context:
     low, high = 0, len(passage.text)
     while low < high:
         middle = (low + high + 1) // 2
-        fits = _context([ContextBlock(1, (passage,), passage.text[:middle])], budget).tokens <= budget.tokens
+        fits = _context([_cut_block(passage, middle)], budget).tokens <= budget.tokens
         low, high = (middle, high) if fits else (low, middle - 1)
     if low < SMALLEST_PART:
         return _context([], budget)
-    return _context([ContextBlock(1, (passage,), passage.text[:low].rstrip())], budget)
+    return _context([_cut_block(passage, low)], budget)
+
+
+def _cut_block(passage: Passage, length: int) -> ContextBlock:
+    return ContextBlock(1, (passage,), (0,), passage.text[:length].rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,10 @@ from ragqa.answer.sentences import split_sentences
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
 from ragqa.colbert.maxsim import maxsim
 from ragqa.colbert.store import TokenStore, indexed_text
-from ragqa.types import Passage
+from ragqa.types import ContextBlock
+
+# Images and HTML tags.
+_PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +28,34 @@ class Sentence:
     score: float
 
 
-# From a question and passages to the scored sentences of each, in reading order.
-SentenceRanker = Callable[[str, Sequence[Passage]], list[list[Sentence]]]
+# From a question and blocks of text to the scored sentences of each block, in reading order.
+SentenceRanker = Callable[[str, Sequence[ContextBlock]], list[list[Sentence]]]
 
 
 def stored_ranker(store: TokenStore) -> SentenceRanker:
     """Return a ranker that uses the token vectors of `store`, so that nothing but the question is encoded."""
 
-    def rank(question: str, passages: Sequence[Passage]) -> list[list[Sentence]]:
+    def rank(question: str, blocks: Sequence[ContextBlock]) -> list[list[Sentence]]:
+        passages = [passage for block in blocks for passage in block.passages]
         matrix = store.load(passages)
         texts = [indexed_text(passage) for passage in passages]
         spans = store.encoder.document_spans([text for text, _ in texts])
         (query,) = store.encoder.encode_queries([question])
-        result = []
-        for number, passage in enumerate(passages):
-            vectors = matrix.vectors[matrix.offsets[number] : matrix.offsets[number + 1]]
-            result.append(_score(query, vectors, spans[number], passage.text, texts[number][1]))
-        return result
+        ranked = []
+        first = 0
+        for block in blocks:
+            last = first + len(block.passages)
+            # From places in what was encoded (title, then passage) to places in the block.
+            moved = [
+                np.where(
+                    spans[number][:, 1:] > texts[number][1], spans[number] + (offset - texts[number][1]), -1
+                )
+                for number, offset in zip(range(first, last), block.offsets, strict=True)
+            ]
+            vectors = matrix.vectors[matrix.offsets[first] : matrix.offsets[last]]
+            ranked.append(_score(query, vectors, np.concatenate(moved), block.text))
+            first = last
+        return ranked
 
     return rank
 
@@ -50,16 +65,23 @@ def rank_texts(encoder: TokenEncoder, question: str, texts: Sequence[str]) -> li
     (query,) = encoder.encode_queries([question])
     vectors = encoder.encode_documents(texts)
     spans = encoder.document_spans(texts)
-    return [_score(query, vectors[number], spans[number], text, 0) for number, text in enumerate(texts)]
+    return [_score(query, vectors[number], spans[number], text) for number, text in enumerate(texts)]
 
 
-def _score(query: Vectors, vectors: Vectors, spans: Spans, text: str, prefix: int) -> list[Sentence]:
-    """Score the sentences of `text`, whose first character is character `prefix` of what was encoded."""
-    sentences = split_sentences(text)
-    rows = []
-    for start, end in sentences:
-        inside = (spans[:, 0] >= start + prefix) & (spans[:, 1] <= end + prefix) & (spans[:, 1] > 0)
-        rows.append(np.flatnonzero(inside))
+def _says_something(sentence: str) -> bool:
+    return not sentence.startswith("#") and any(char.isalnum() for char in _PICTURE.sub("", sentence))
+
+
+def _score(query: Vectors, vectors: Vectors, spans: Spans, text: str) -> list[Sentence]:
+    """Score the sentences of `text`, whose token vectors come from its characters `spans`.
+
+    Headings and images are no sentences: they repeat the words of a question and answer nothing.
+    """
+    sentences = [(start, end) for start, end in split_sentences(text) if _says_something(text[start:end])]
+    rows = [
+        np.flatnonzero((spans[:, 0] >= start) & (spans[:, 1] <= end) & (spans[:, 1] > 0))
+        for start, end in sentences
+    ]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     gathered = vectors[np.concatenate(rows)] if rows else vectors[:0]
     scores = maxsim(query, gathered, offsets) / max(len(query), 1)

@@ -62,10 +62,14 @@ class Extractive(llm.Model):
 
 
 def choose(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
-    """Return the `limit` best candidates or fewer: none said twice, none much weaker than the best."""
+    """Return the `limit` best candidates or fewer: none said twice, none much weaker than the best.
+
+    One that ends in a colon announces something that is not there, so any other goes before it.
+    """
+    whole = [candidate for candidate in candidates if not candidate.text.endswith(":")]
     chosen: list[Candidate] = []
     said: list[str] = []
-    for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
+    for candidate in sorted(whole or candidates, key=lambda candidate: -candidate.score):
         words = " ".join(re.findall(r"\w+", candidate.text.lower()))
         if len(chosen) == limit or (chosen and candidate.score < NEARLY * chosen[0].score):
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -22,20 +23,21 @@ ROOMY_CONTEXT_TOKENS = 4_000
 # A model in the process with a small window: what it gets to read, of what it is opened with.
 SMALL_WINDOW = 2_048
 SMALL_CONTEXT_TOKENS = 600
-ANSWER_TOKENS = 512
+ANSWER_TOKENS = 200
 # What chat templates put around the system text and the prompt.
 CHAT_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What suits a model: the context's budget, and `window`, where it has a known one.
+    """What suits a model: the context's budget and form, the prompt, and `window` where it is known.
 
     `count` counts tokens: exactly for a model in the process, else as an upper estimate.
     """
 
     context_tokens: int
     select: str
+    prompt: str
     count: Callable[[str], int]
     window: int | None = None
 
@@ -88,7 +90,7 @@ def fit(model: llm.Model) -> Fit:
     def count(text: str) -> int:
         return len(llama.tokenize(text.encode("utf-8"), add_bos=False, special=False))
 
-    return Fit(SMALL_CONTEXT_TOKENS, "sentences", count, window=llama.n_ctx())
+    return Fit(SMALL_CONTEXT_TOKENS, "sentences", "answer-small", count, window=llama.n_ctx())
 
 
 def usable_default() -> str | None:
@@ -124,14 +126,29 @@ def _open_llama(model: llm.Model) -> Any | None:
         return None
     smollm: Any = model
     if smollm._model is None or smollm._model.n_ctx() < SMALL_WINDOW:
-        from llama_cpp import Llama
-
-        smollm._model = Llama(model_path=smollm.model_path, n_ctx=SMALL_WINDOW, verbose=False)
+        smollm._model = _bounded_llama()(model_path=smollm.model_path, n_ctx=SMALL_WINDOW, verbose=False)
     return smollm._model
 
 
+@cache
+def _bounded_llama() -> Any:
+    """Return a Llama that stops after ANSWER_TOKENS and says the same thing every time.
+
+    The plugin sets neither, and a model this small rambles to the end of its window.
+    """
+    from llama_cpp import Llama
+
+    class BoundedLlama(Llama):
+        def create_chat_completion(self, messages: Any, **options: Any) -> Any:  # type: ignore[override]
+            return super().create_chat_completion(
+                messages, max_tokens=ANSWER_TOKENS, temperature=0.0, repeat_penalty=1.1, **options
+            )
+
+    return BoundedLlama
+
+
 # What a model of unknown size is given.
-ROOMY_FIT = Fit(ROOMY_CONTEXT_TOKENS, "passages", _estimate)
+ROOMY_FIT = Fit(ROOMY_CONTEXT_TOKENS, "passages", "answer", _estimate)
 
 
 def list_models() -> list[dict[str, Any]]:

@@ -106,14 +106,13 @@ def print_hits(hits: Sequence[Hit]) -> None:
 
 
 def print_sources(answer: Answer) -> None:
-    """Print the passages that the answer cites, by number."""
-    if not answer.citations:
-        return
-    print("\nSources")
-    for citation in answer.citations:
-        passage = citation.passage
+    """Print the passages that the answer cites, by number, or those it was given when it cites none."""
+    cited = [(citation.number, citation.passage) for citation in answer.citations]
+    given = [(block.number, block.first) for block in answer.context.blocks]
+    print("\nSources" if cited else "\nThe answer cites nothing. It was given")
+    for number, passage in cited or given:
         where = passage.source if passage.source.startswith("http") else passage.document_id
-        print(plain(f"[{citation.number}] {passage.title or passage.document_id} ({where})"))
+        print(plain(f"[{number}] {passage.title or passage.document_id} ({where})"))
 
 
 def print_timings(timings: Mapping[str, float]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ragqa.config import Strict
+from ragqa.device import resolve_device
 from ragqa.errors import unknown_name
 
 Vectors = NDArray[np.float32]
@@ -57,9 +58,18 @@ class TokenEncoder(Protocol):
 
 
 def _sentence_transformers(settings: EncoderSettings, device: str) -> TokenEncoder:
-    from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
+    """Return the engine on `device`; on the CPU the embedded model's questions need none."""
 
-    return SentenceTransformersEncoder(settings, device)
+    def engine() -> TokenEncoder:
+        from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
+
+        return SentenceTransformersEncoder(settings, resolve_device(device))
+
+    if settings.model == "embedded" and device in ("auto", "cpu"):
+        from ragqa.colbert.lean import LeanEncoder
+
+        return LeanEncoder(settings, engine)
+    return engine()
 
 
 ENGINES: dict[str, Callable[[EncoderSettings, str], TokenEncoder]] = {
@@ -75,6 +85,6 @@ def check_engine(name: str) -> None:
 
 @cache
 def load_encoder(settings: EncoderSettings, device: str) -> TokenEncoder:
-    """Return the encoder that `settings` name, loaded once per process onto `device`."""
+    """Return the encoder that `settings` name, loaded once per process; `device` as the config names it."""
     check_engine(settings.engine)
     return ENGINES[settings.engine](settings, device)

@@ -55,7 +55,8 @@ def _pack(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
     half = (integers.shape[1] + 1) // 2
     nibbles = np.full((len(integers), 2 * half), 8, dtype=np.uint8)
     nibbles[:, : integers.shape[1]] = integers + 8
-    return nibbles[:, :half] | (nibbles[:, half:] << 4)
+    packed: NDArray[np.uint8] = nibbles[:, :half] | (nibbles[:, half:] << 4)
+    return packed
 
 
 def _unpack(packed: NDArray[np.uint8], dimensions: int) -> Vectors:

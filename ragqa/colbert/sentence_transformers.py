@@ -18,7 +18,6 @@ from ragqa.errors import RagqaError
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
-EMBEDDED_TOKENS = 512
 BATCH = 32
 
 
@@ -38,12 +37,10 @@ class SentenceTransformersEncoder:
         self.dimensions = int(
             embedded.DIMENSIONS if is_embedded else self.encode_queries(["size"])[0].shape[1]
         )
-        self.identity = {
-            "model": embedded.NAME if is_embedded else settings.model,
-            "weights": embedded.WEIGHTS_SHA256 if is_embedded else _weights(self._queries, settings.model),
-            "document_tokens": settings.document_tokens,
-            "dimensions": self.dimensions,
-        }
+        self.identity = embedded.identity(settings.document_tokens)
+        if not is_embedded:
+            weights = _weights(self._queries, settings.model)
+            self.identity.update(model=settings.model, weights=weights, dimensions=self.dimensions)
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
         vectors = self._queries.encode_query(
@@ -108,7 +105,7 @@ def _load_embedded(device: str) -> MultiVectorEncoder:
 
     transformer = Transformer(
         str(embedded.verified_folder()),
-        max_seq_length=EMBEDDED_TOKENS,
+        max_seq_length=embedded.MAX_TOKENS,
         model_kwargs={"use_safetensors": True, "local_files_only": True},
     )
     return MultiVectorEncoder(

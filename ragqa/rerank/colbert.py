@@ -12,7 +12,6 @@ from ragqa.colbert.encoder import EncoderSettings, check_engine, load_encoder
 from ragqa.colbert.maxsim import maxsim
 from ragqa.colbert.quantise import Codec
 from ragqa.colbert.store import TokenStore
-from ragqa.device import resolve_device
 from ragqa.retrieve.fusion import Fusion, fuse
 from ragqa.stages import Resources
 from ragqa.types import Hit
@@ -42,7 +41,7 @@ class ColbertReranker:
         """The token vectors; loading them loads the encoder, so it waits until the first use."""
         names = EncoderSettings.model_fields
         settings = EncoderSettings(**{name: getattr(self.settings, name) for name in names})
-        encoder = load_encoder(settings, resolve_device(self.resources.device))
+        encoder = load_encoder(settings, self.resources.device)
         return TokenStore(self.resources.corpus, encoder, self.settings.codec)
 
     def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:

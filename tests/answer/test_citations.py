@@ -21,6 +21,6 @@ def test_numbers_in_order_of_appearance(text: str, numbers: list[int]) -> None:
 
 def test_only_passages_that_were_given_are_cited() -> None:
     given = Passage(7, "d", 3, 0, 1, "", (), "x", "", {})
-    context = Context("", (ContextBlock(1, (given,), "x"),), 0)
+    context = Context("", (ContextBlock(1, (given,), (0,), "x"),), 0)
     (citation,) = citations("Yes [1], no [2].", context)
     assert (citation.number, citation.passage.id) == (1, "d#3")

@@ -7,6 +7,7 @@ import pytest
 
 from ragqa import embedded
 from ragqa.colbert.encoder import EncoderSettings, TokenEncoder, load_encoder
+from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
 from ragqa.device import resolve_device
 from ragqa.errors import RagqaError, UsageError
 
@@ -45,6 +46,19 @@ def test_every_document_vector_knows_its_characters(encoder: TokenEncoder) -> No
         assert len(matrix) == len(spans)
         words = "".join(text[start:end] for start, end in spans if end)
         assert words == "".join(char for char in text if char.isalnum())
+
+
+@pytest.mark.parametrize("query_tokens", [0, 8])
+def test_the_lean_question_path_gives_the_engines_own_vectors(query_tokens: int) -> None:
+    settings = EncoderSettings(query_tokens=query_tokens)
+    lean = load_encoder(settings, "cpu")
+    engine = SentenceTransformersEncoder(settings, "cpu")
+    questions = [*TEXTS, "", "what is shot-scraper? ünïcode 語 🙂", "long " * 700]
+    assert lean.identity == engine.identity
+    for ours, theirs in zip(lean.encode_queries(questions), engine.encode_queries(questions), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    for ours, theirs in zip(lean.document_spans(questions), engine.document_spans(questions), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_weights_that_are_not_the_official_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

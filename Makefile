@@ -1,0 +1,51 @@
+# make demo: install, ingest, index, ask. make test: the test suite. Both start from a bare machine.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := .demo/packages.db
+DATA ?= ../shared/data
+
+.PHONY: demo test lint bench quality install constraints clean
+
+install: $(VENV)/.installed
+
+# All requirements in one go, held to constraints.txt: the resolver must see them together.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,local,test,lint]'
+	$(BIN)/pip check
+	touch $@
+
+demo: install
+	$(BIN)/ragqa ingest --packages --db $(DEMO)
+	$(BIN)/ragqa index --db $(DEMO)
+	$(BIN)/ragqa ask "what is shot-scraper?" --db $(DEMO)
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Ratios of ragqa's times to those of what a user would otherwise call, in one run.
+bench: install
+	$(BIN)/python -m ragqa.evaluate.bench $(DEMO)
+
+# The table of configs by metrics on the BEIR folder scifact under DATA.
+quality: install
+	$(BIN)/ragqa ingest $(DATA)/scifact --db .demo/scifact.db
+	$(BIN)/python -m ragqa.evaluate $(DATA)/scifact --db .demo/scifact.db -c fts -c fts-colbert -c default
+
+# Resolve everything anew and write what was chosen to constraints.txt.
+constraints:
+	rm -rf .demo/resolve && $(PYTHON) -m venv .demo/resolve
+	.demo/resolve/bin/pip install --quiet '.[demo,local,test,lint]'
+	.demo/resolve/bin/pip check
+	.demo/resolve/bin/pip freeze --exclude ragqa | sed 's/+cpu$$//' > constraints.txt
+	rm -rf .demo/resolve
+
+clean:
+	rm -rf $(VENV) .demo

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ragqa import Pipeline
+from ragqa.errors import RagqaError, UsageError
+from ragqa.pipeline import MAX_QUESTION_CHARACTERS, check_question
+
+QUESTION = "How many grams of beans for one litre of water?"
+
+
+@pytest.fixture
+def pipeline(db: Path) -> Iterator[Pipeline]:
+    opened = Pipeline.from_config("default", db)
+    yield opened
+    opened.close()
+
+
+def test_an_answer_streams_and_cites_only_what_was_given(
+    pipeline: Pipeline, fake_models: SimpleNamespace
+) -> None:
+    pieces: list[str] = []
+    answer = pipeline.ask(QUESTION, model="fake", options={"temperature": 0.1}, on_text=pieces.append)
+    assert pieces == ["Use 60 grams ", "of beans [1]. ", "Sun helps [99]."]
+    assert answer.text == "".join(pieces)
+    assert [citation.number for citation in answer.citations] == [1]
+    assert answer.citations[0].passage.document_id == "coffee.md"
+    (sent,) = fake_models.answering.prompts
+    assert answer.context.text in sent.prompt
+    assert sent.prompt.rstrip().endswith(f"Question: {QUESTION}")
+    assert "cite" in sent.system
+    assert sent.options.temperature == 0.1
+
+
+def test_a_failing_model_is_one_sentence_and_the_hits_were_shown(
+    pipeline: Pipeline, fake_models: SimpleNamespace
+) -> None:
+    shown: list[object] = []
+    with pytest.raises(RagqaError, match="The model failing failed: the server hung up"):
+        pipeline.ask(QUESTION, model="failing", on_search=shown.append)
+    assert len(shown) == 1
+
+
+def test_nothing_found_asks_no_model(pipeline: Pipeline, fake_models: SimpleNamespace) -> None:
+    with pytest.raises(RagqaError, match="No passage"):
+        pipeline.ask("xylophone", model="fake")
+    assert fake_models.answering.prompts == []
+
+
+def test_reranking_agrees_with_encoding_everything_anew(pipeline: Pipeline) -> None:
+    import numpy as np
+
+    from ragqa.colbert.encoder import EncoderSettings, load_encoder
+    from ragqa.colbert.store import indexed_text
+
+    encoder = load_encoder(EncoderSettings(), "cpu")
+    hits = pipeline.search(QUESTION).hits
+    (query,) = encoder.encode_queries([QUESTION])
+    documents = encoder.encode_documents([indexed_text(hit.passage)[0] for hit in hits])
+    expected = [float((query @ document.T).max(axis=1).sum()) for document in documents]
+    np.testing.assert_allclose([hit.scores["colbert"] for hit in hits], expected, rtol=0.02)
+
+
+def test_a_candidate_not_indexed_yet_is_still_reranked(pipeline: Pipeline) -> None:
+    with pipeline.corpus.transaction():
+        pipeline.corpus.connection.execute(
+            "DELETE FROM token_vectors WHERE passage IN"
+            " (SELECT rowid FROM passages WHERE title LIKE '%coffee')"
+        )
+    assert pipeline.derived()["colbert"].missing() > 0
+    assert pipeline.search(QUESTION).hits[0].passage.document_id == "coffee.md"
+    assert pipeline.derived()["colbert"].missing() == 0
+
+
+def test_k_limits_the_hits_and_candidates_the_work(pipeline: Pipeline) -> None:
+    assert len(pipeline.search("water tea coffee tomatoes", 2).hits) == 2
+    assert len(pipeline.search("water tea coffee tomatoes").hits) > 2
+
+
+@pytest.mark.parametrize("question", ["", "  \n\t ", "\0"])
+def test_an_empty_question_is_refused(question: str) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        check_question(question)
+
+
+def test_a_question_keeps_its_words_and_loses_what_cannot_be_stored() -> None:
+    assert check_question("  why\ud800\0now ") == "why? now"
+    with pytest.raises(UsageError, match="10,001 characters"):
+        check_question("a" * (MAX_QUESTION_CHARACTERS + 1))
