@@ -40,7 +40,7 @@ class ContextSettings(Strict):
     """
 
     tokens: int | Literal["auto"] = "auto"
-    passages: int = Field(default=6, ge=1)
+    passages: int = Field(default=10, ge=1)
     select: Literal["auto", "passages", "sentences"] = "auto"
 
 

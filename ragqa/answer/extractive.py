@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import llm
@@ -21,6 +21,7 @@ from ragqa.colbert.encoder import EncoderSettings, load_encoder
 MODEL_ID = "extractive"
 # A further sentence is worth saying when it matches nearly as well as the best.
 NEARLY = 0.85
+PLACE = 0.01
 
 _QUESTION = re.compile(r"^Question:[ \t]*", re.M)
 _MARKUP = re.compile(r"^(?:#{1,6}[ \t]+|[-*+][ \t]+|\d+[.)][ \t]+|>[ \t]?)")
@@ -64,8 +65,12 @@ class Extractive(llm.Model):
 def choose(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
     """Return the `limit` best candidates or fewer: none said twice, none much weaker than the best.
 
-    One that ends in a colon announces something that is not there, so any other goes before it.
+    One that ends in a colon announces something that is not there, so any other goes before it. Each
+    place further down the context costs PLACE, because what ranks first is likelier to be about it.
     """
+    candidates = [
+        replace(candidate, score=candidate.score - PLACE * (candidate.number - 1)) for candidate in candidates
+    ]
     whole = [candidate for candidate in candidates if not candidate.text.endswith(":")]
     chosen: list[Candidate] = []
     said: list[str] = []

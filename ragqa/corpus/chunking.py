@@ -6,15 +6,23 @@ The splitting is semantic-text-splitter's; what is added here is where each piec
 from __future__ import annotations
 
 import itertools
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from ragqa.embedded import count_tokens
 from ragqa.types import Document
 
 if TYPE_CHECKING:
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
+
+SMALL = 40
+
+# Headings, images, HTML tags, and where links lead.
+_NO_PROSE = re.compile(r"^#{1,6}[ \t].*$|!\[[^\]]*\]\([^)]*\)|<[^>]*>|\]\([^)]*\)", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +43,42 @@ class Chunker:
         self.overlap = min(overlap, tokens - 1)
 
     def pieces(self, document: Document) -> list[Piece]:
-        """Return the pieces of `document` in reading order, each with the headings it stands under."""
-        splitter = _splitter(document.format, self.tokens, self.overlap)
+        """Return the pieces of `document` in reading order, each with the headings it stands under.
+
+        In Markdown a piece of fewer than SMALL tokens goes with what follows it, where both fit. A
+        heading or an image that fits nowhere is left out, since every piece carries its headings.
+        """
         outline = _outline(document.text) if document.format == "markdown" else []
         offsets = [offset for offset, _ in outline]
         pieces = []
-        for start, text in splitter.chunk_indices(document.text):
-            if not text.strip():
-                continue
+        for start, text in self._spans(document):
             place = bisect_right(offsets, start)
             headings = outline[place - 1][1] if place else ()
             if headings and headings[0] == document.title:
                 headings = headings[1:]
             pieces.append(Piece(start, start + len(text), headings, text))
         return pieces
+
+    def _spans(self, document: Document) -> list[tuple[int, str]]:
+        splitter = _splitter(document.format, self.tokens, self.overlap)
+        found = [(start, text) for start, text in splitter.chunk_indices(document.text) if text.strip()]
+        if document.format == "text" or self.overlap:
+            return found
+        spans: list[tuple[int, str]] = []
+        for start, text in reversed(found):
+            joined = document.text[start : spans[-1][0] + len(spans[-1][1])] if spans else ""
+            prose = has_prose(text)
+            small = not prose or count_tokens(text) < SMALL
+            if small and joined and count_tokens(joined) <= self.tokens:
+                spans[-1] = (start, joined)
+            elif prose:
+                spans.append((start, text))
+        return spans[::-1] or found
+
+
+def has_prose(markdown: str) -> bool:
+    """Tell whether there are words in `markdown` besides headings, images and the targets of links."""
+    return any(char.isalnum() for char in _NO_PROSE.sub("", markdown))
 
 
 @cache

@@ -36,9 +36,20 @@ def test_weak_and_repeated_sentences_are_not_said() -> None:
         Candidate(2, "Often.", 0.88),
         Candidate(3, "Grass is green.", 0.2),
     ]
-    assert choose(candidates, 5) == [candidates[0], candidates[2]]
-    assert choose(candidates, 1) == [candidates[0]]
+    assert [candidate.text for candidate in choose(candidates, 5)] == ["The sky is blue.", "Often."]
+    assert [candidate.text for candidate in choose(candidates, 1)] == ["The sky is blue."]
     assert choose([], 3) == []
+
+
+def test_what_ranks_first_is_said_first_when_two_match_alike() -> None:
+    below, above = Candidate(3, "Below.", 0.801), Candidate(1, "Above.", 0.8)
+    assert [candidate.number for candidate in choose([below, above], 2)] == [1, 3]
+
+
+def test_an_announcement_waits_for_any_other_sentence() -> None:
+    announcement, other = Candidate(1, "Do this:", 0.9), Candidate(1, "It works.", 0.5)
+    assert choose([announcement, other], 1) == [other]
+    assert choose([announcement], 1) == [announcement]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def _documents(found: dict[str, Distribution]) -> Iterator[Document | Skipped]:
             yield Skipped(name, "no description")
             continue
         kind = str(metadata.get("Description-Content-Type") or "text/plain").split(";")[0].strip().lower()
-        readable = read_markup(f"{summary}\n\n{description}", _FORMATS.get(kind, "text"))
+        lead = f"{metadata['Name']}: {summary}" if summary else str(metadata["Name"])
+        readable = read_markup(f"{lead}\n\n{description}", _FORMATS.get(kind, "text"))
         yield Document(
             id=name,
             title=str(metadata["Name"]),
