@@ -1,4 +1,4 @@
-"""Questions that ask what something is, and sentences that say it.
+"""Questions that ask what something is, sentences that say it, and sentences that only ask it again.
 
 MaxSim prefers the sentence with the most words like the question's, which is seldom the short one
 that defines its subject. Patterns of definitions are the classic remedy (Hildebrandt, Katz and Lin
@@ -33,3 +33,10 @@ def defines(sentence: str, subject: str) -> bool:
         re.match(rf"^\W*(?:the\s+)?{mark_up}{name}{mark_up}{link}{mark_up}{_SAYS}", sentence, re.I)
         is not None
     )
+
+
+def echoes(sentence: str, question: str) -> bool:
+    """Tell whether `sentence` holds all of a question of three words or more, word for word."""
+    asked = " ".join(re.findall(r"\w+", question.lower()))
+    said = " ".join(re.findall(r"\w+", sentence.lower()))
+    return asked.count(" ") >= 2 and f" {asked} " in f" {said} "

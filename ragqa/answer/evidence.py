@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragqa.answer.definitions import defines, subject_of
+from ragqa.answer.definitions import defines, echoes, subject_of
 from ragqa.answer.sentences import split_sentences
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
-from ragqa.colbert.maxsim import maxsim
+from ragqa.colbert.maxsim import best_matches
 from ragqa.colbert.store import TokenStore, indexed_text
 from ragqa.corpus.chunking import has_prose
 from ragqa.types import ContextBlock
 
 # What a sentence that defines the subject of "what is X?" gains; cosines differ by less among the best.
 DEFINITION = 0.15
+# How much a match with the title is worth to each sentence, of what one in the sentence itself is.
+TITLE_SHARE = 0.7
 # The span of a token vector that comes from the title and headings before the text.
 TITLE = -1
 
@@ -89,19 +91,25 @@ def _moved(spans: Spans, prefix: int, offset: int) -> Spans:
 def _score(question: str, query: Vectors, vectors: Vectors, spans: Spans, text: str) -> list[Sentence]:
     """Score the sentences of `text`, whose token vectors come from its characters `spans`.
 
-    The words of the title count as said in each sentence, because a sentence seldom repeats what
-    its document is about. Headings and images are no sentences: they repeat the words of a question
-    and answer nothing.
+    The words of the title count, at TITLE_SHARE, as said in each sentence, because a sentence seldom
+    repeats what its document is about. Left out is what repeats the words of a question and answers nothing:
+    headings, images, and sentences that hold the whole question.
     """
-    sentences = [(start, end) for start, end in split_sentences(text) if has_prose(text[start:end])]
-    title = spans[:, 0] == TITLE
+    sentences = [
+        (start, end)
+        for start, end in split_sentences(text)
+        if has_prose(text[start:end]) and not echoes(text[start:end], question)
+    ]
+    title = query @ vectors[spans[:, 0] == TITLE].T
+    floor = TITLE_SHARE * title.max(axis=1, initial=0.0)
     rows = [
-        np.flatnonzero(title | (spans[:, 0] >= start) & (spans[:, 1] <= end) & (spans[:, 1] > 0))
+        np.flatnonzero((spans[:, 0] >= start) & (spans[:, 1] <= end) & (spans[:, 1] > 0))
         for start, end in sentences
     ]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     gathered = vectors[np.concatenate(rows)] if rows else vectors[:0]
-    scores = maxsim(query, gathered, offsets) / max(len(query), 1)
+    matches = np.maximum(best_matches(query, gathered, offsets), floor)
+    scores = matches.sum(axis=1) / max(len(query), 1)
     subject = subject_of(question)
     return [
         Sentence(start, end, text[start:end], float(score) + _definition(text[start:end], subject))

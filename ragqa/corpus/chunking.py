@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SMALL = 40
 
-# Headings, images, HTML tags, and where links lead.
-_NO_PROSE = re.compile(r"^#{1,6}[ \t].*$|!\[[^\]]*\]\([^)]*\)|<[^>]*>|\]\([^)]*\)", re.M)
+# Headings, images, HTML tags, bare URLs, and where links lead.
+_NO_PROSE = re.compile(r"^#{1,6}[ \t].*$|!\[[^\]]*\]\([^)]*\)|<[^>]*>|\]\([^)]*\)|https?://\S+", re.M)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragqa.answer.definitions import defines, subject_of
+from ragqa.answer.definitions import defines, echoes, subject_of
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,9 @@ def test_the_subject_of_a_question(question: str, subject: str | None) -> None:
 )
 def test_sentences_that_define(sentence: str, yes: bool) -> None:
     assert defines(sentence, "shot-scraper") is yes
+
+
+def test_a_sentence_that_only_asks_again_is_an_echo() -> None:
+    assert echoes("llm --system 'What is shot-scraper?'", "what is shot-scraper?")
+    assert not echoes("shot-scraper is a tool", "what is shot-scraper?")
+    assert not echoes("tea time", "tea?")
