@@ -1,16 +1,14 @@
-"""`ragqa`: the Typer application, and the one place where errors become sentences and exit codes."""
+"""`ragqa`: the Typer application and its commands."""
 
 from __future__ import annotations
 
-import sqlite3
-import sys
 from typing import Annotated
 
 import typer
 
 from ragqa.cli import about, corpus, question
 from ragqa.cli.options import PairsCommand
-from ragqa.errors import RagqaError
+from ragqa.cli.run import run
 
 app = typer.Typer(
     name="ragqa",
@@ -49,21 +47,5 @@ app.command(rich_help_panel="What there is")(about.doctor)
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 it failed, 2 the request was wrong, 130 interrupted."""
-    try:
-        app()
-    except (RagqaError, sqlite3.Error, MemoryError) as error:
-        if "--debug" in sys.argv:
-            raise
-        sentence = str(error) if isinstance(error, RagqaError) else _say(error)
-        print(f"Error: {sentence}", file=sys.stderr)
-        sys.exit(error.exit_code if isinstance(error, RagqaError) else 1)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-
-
-def _say(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "There is not enough memory for this."
-    return f"The corpus file could not be used: {error}."
+    """Run the command line."""
+    run(app)

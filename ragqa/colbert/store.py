@@ -44,9 +44,16 @@ def indexed_text(passage: Passage) -> tuple[str, int]:
 
 
 class TokenStore:
-    """The stored token vectors of one encoder in one corpus."""
+    """The stored token vectors of one encoder in one corpus; `note` is told what will take a while."""
 
-    def __init__(self, corpus: Corpus, encoder: TokenEncoder, codec: Codec) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        encoder: TokenEncoder,
+        codec: Codec,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.note = note
         self.corpus = corpus
         self.encoder = encoder
         self.codec: Codec = codec
@@ -150,6 +157,7 @@ class TokenStore:
         }
 
     def _encode_now(self, passages: Sequence[Passage]) -> dict[int, tuple[int, bytes]]:
+        self.note(f"Making the vectors of {len(passages):,} passages; ragqa index does it beforehand.")
         made = self._encode(passages)
         if self.corpus.writable:
             try:

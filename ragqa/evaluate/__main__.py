@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from ragqa.cli import show
 from ragqa.cli.question import open_pipeline
-from ragqa.errors import RagqaError
+from ragqa.cli.run import run
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.retrieval import evaluate
 from ragqa.operations import build_index
@@ -47,8 +46,4 @@ def table(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(table)
-    except RagqaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run(lambda: typer.run(table))

@@ -11,7 +11,6 @@ import random
 import re
 import statistics
 import string
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +20,7 @@ import typer
 from ragqa.cli import show
 from ragqa.cli.options import ModelName
 from ragqa.cli.question import open_pipeline
-from ragqa.errors import RagqaError
+from ragqa.cli.run import run
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -69,8 +68,4 @@ def table(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(table)
-    except RagqaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run(lambda: typer.run(table))

@@ -7,7 +7,6 @@ warm-up; what is printed are medians.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,9 +16,9 @@ from typing import Annotated
 import typer
 
 from ragqa.cli.question import open_pipeline
+from ragqa.cli.run import run
 from ragqa.colbert.encoder import EncoderSettings, load_encoder
 from ragqa.colbert.store import indexed_text
-from ragqa.errors import RagqaError
 from ragqa.operations import build_index
 from ragqa.types import Hit
 
@@ -69,8 +68,4 @@ def _paired(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(bench)
-    except RagqaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run(lambda: typer.run(bench))

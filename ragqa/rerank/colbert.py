@@ -42,7 +42,7 @@ class ColbertReranker:
         names = EncoderSettings.model_fields
         settings = EncoderSettings(**{name: getattr(self.settings, name) for name in names})
         encoder = load_encoder(settings, self.resources.device)
-        return TokenStore(self.resources.corpus, encoder, self.settings.codec)
+        return TokenStore(self.resources.corpus, encoder, self.settings.codec, self.resources.note)
 
     def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
         if not hits:

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def settle_fields(fields: Fields, names: list[str], where: str) -> Fields:
     if not text:
         raise UsageError(f"Which field of {where} is the text? Name it with --text: {known}.")
     title = fields.title or _first(TITLE_NAMES, names)
-    return Fields(key, title, text, fields.meta, fields.format, fields.id_prefix)
+    return replace(fields, id=key, title=title, text=text)
 
 
 def record_document(record: Mapping[str, Any], fields: Fields, name: str, source: str) -> Document | Skipped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -42,7 +43,7 @@ def table_source(path: Path, table: str | None, fields: Fields) -> Source:
     if key == "rowid" and key not in columns:
         columns = ["rowid", *columns]
         select = f"rowid, {select}"
-    settled = settle_fields(_with_id(fields, key), columns, f"the table {table}")
+    settled = settle_fields(replace(fields, id=key), columns, f"the table {table}")
     return _source(connection, path, f"SELECT {select} FROM {_quoted(table)}", settled, table)
 
 
@@ -97,10 +98,6 @@ def _document(
     if any("\udc80" <= char <= "\udcff" for value in used if isinstance(value, str) for char in value):
         return Skipped(name, "not UTF-8", unread=True)
     return record_document(record, fields, name, f"{path.name} {what}")
-
-
-def _with_id(fields: Fields, key: str | None) -> Fields:
-    return Fields(key, fields.title, fields.text, fields.meta, fields.format, fields.id_prefix)
 
 
 def _quoted(name: str) -> str:
