@@ -54,7 +54,8 @@ def test_nothing_found_asks_no_model(pipeline: Pipeline, fake_models: SimpleName
 def test_reranking_agrees_with_encoding_everything_anew(pipeline: Pipeline) -> None:
     import numpy as np
 
-    from ragqa.colbert.encoder import EncoderSettings, load_encoder
+    from ragqa.colbert.encoder import EncoderSettings
+    from ragqa.colbert.engines import load_encoder
     from ragqa.colbert.store import indexed_text
 
     encoder = load_encoder(EncoderSettings(), "cpu")

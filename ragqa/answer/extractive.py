@@ -16,7 +16,8 @@ from pydantic import Field
 
 from ragqa.answer.context import parse
 from ragqa.answer.evidence import rank_texts
-from ragqa.colbert.encoder import EncoderSettings, load_encoder
+from ragqa.colbert.encoder import EncoderSettings
+from ragqa.colbert.engines import load_encoder
 
 MODEL_ID = "extractive"
 # A further sentence is worth saying when it matches nearly as well as the best.

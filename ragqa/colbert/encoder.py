@@ -1,9 +1,8 @@
-"""The contract of a token encoder and the one place that loads them."""
+"""The contract of a token encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +10,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ragqa.config import Strict
-from ragqa.device import resolve_device
-from ragqa.errors import unknown_name
 
 Vectors = NDArray[np.float32]
 Spans = NDArray[np.int32]
@@ -55,36 +52,3 @@ class TokenEncoder(Protocol):
 
         Shape (tokens, 2): start and end in characters; both are 0 for a special token.
         """
-
-
-def _sentence_transformers(settings: EncoderSettings, device: str) -> TokenEncoder:
-    """Return the engine on `device`; on the CPU the embedded model's questions need none."""
-
-    def engine() -> TokenEncoder:
-        from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
-
-        return SentenceTransformersEncoder(settings, resolve_device(device))
-
-    if settings.model == "embedded" and device in ("auto", "cpu"):
-        from ragqa.colbert.lean import LeanEncoder
-
-        return LeanEncoder(settings, engine)
-    return engine()
-
-
-ENGINES: dict[str, Callable[[EncoderSettings, str], TokenEncoder]] = {
-    "sentence-transformers": _sentence_transformers,
-}
-
-
-def check_engine(name: str) -> None:
-    """Raise UsageError when there is no engine `name`."""
-    if name not in ENGINES:
-        raise unknown_name("ColBERT engine", name, ENGINES)
-
-
-@cache
-def load_encoder(settings: EncoderSettings, device: str) -> TokenEncoder:
-    """Return the encoder that `settings` name, loaded once per process; `device` as the config names it."""
-    check_engine(settings.engine)
-    return ENGINES[settings.engine](settings, device)

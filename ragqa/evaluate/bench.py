@@ -17,7 +17,8 @@ import typer
 
 from ragqa.cli.question import open_pipeline
 from ragqa.cli.run import run
-from ragqa.colbert.encoder import EncoderSettings, load_encoder
+from ragqa.colbert.encoder import EncoderSettings
+from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.store import indexed_text
 from ragqa.operations import build_index
 from ragqa.types import Hit
@@ -58,11 +59,11 @@ def _paired(
 ) -> tuple[list[float], list[float]]:
     """Run both in turn after a warm-up; return the seconds that each run took."""
     times: tuple[list[float], list[float]] = ([], [])
-    for run in range(runs + 1):
+    for pair in range(runs + 1):
         for side, action in enumerate((ours, peer)):
             start = time.perf_counter()
             action()
-            if run:
+            if pair:
                 times[side].append(time.perf_counter() - start)
     return times
 

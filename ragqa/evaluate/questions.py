@@ -65,4 +65,5 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         raise UsageError(f"{path}:{number} is not a JSON object.")
                     yield number, record
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as questions: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path} cannot be read as questions: {reason}.") from error

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.colbert.encoder import EncoderSettings, check_engine, load_encoder
+from ragqa.colbert.encoder import EncoderSettings
+from ragqa.colbert.engines import check_engine, load_encoder
 from ragqa.colbert.maxsim import maxsim
 from ragqa.colbert.quantise import Codec
 from ragqa.colbert.store import TokenStore

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ragqa import embedded
-from ragqa.colbert.encoder import EncoderSettings, TokenEncoder, load_encoder
+from ragqa.colbert.encoder import EncoderSettings, TokenEncoder
+from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
 from ragqa.device import resolve_device
 from ragqa.errors import RagqaError, UsageError

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ragqa.colbert import store as store_module
-from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors, load_encoder
+from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
+from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.store import TokenStore, indexed_text, stored_encoders
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError
