@@ -23,7 +23,7 @@ from ragqa.colbert.store import indexed_text
 from ragqa.operations import build_index
 from ragqa.types import Hit
 
-QUESTION = "what is shot-scraper?"
+QUESTION = "how do I run the tests of a Python package?"
 
 
 def bench(
