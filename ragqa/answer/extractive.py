@@ -24,7 +24,8 @@ MODEL_ID = "extractive"
 NEARLY = 0.85
 PLACE = 0.01
 
-_QUESTION = re.compile(r"^Question:[ \t]*", re.M)
+# Not only at the start of a line: llm joins piped text and the prompt with a space.
+_QUESTION = re.compile(r"(?<!\S)Question:[ \t]*")
 _MARKUP = re.compile(r"^(?:#{1,6}[ \t]+|[-*+][ \t]+|\d+[.)][ \t]+|>[ \t]?)")
 
 

@@ -157,7 +157,9 @@ class TokenStore:
         }
 
     def _encode_now(self, passages: Sequence[Passage]) -> dict[int, tuple[int, bytes]]:
-        self.note(f"Making the vectors of {len(passages):,} passages; ragqa index does it beforehand.")
+        self.note(
+            f"Passages without token vectors: {len(passages):,}. Making them now (ragqa index does it once)."
+        )
         made = self._encode(passages)
         if self.corpus.writable:
             try:

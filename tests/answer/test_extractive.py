@@ -24,6 +24,14 @@ def test_llm_knows_the_model_and_it_cites_the_sentence_that_answers() -> None:
     assert result.output.strip() == "Use 60 grams of beans for one litre of water. [1]"
 
 
+def test_a_piped_context_and_a_question_are_enough() -> None:
+    context, question = PROMPT.split("Question: ")
+    arguments = ["-m", "extractive", "-o", "sentences", "1", f"Question: {question}"]
+    result = CliRunner().invoke(cli, arguments, input=context)
+    assert result.exit_code == 0, result.output
+    assert result.output.strip() == "Use 60 grams of beans for one litre of water. [1]"
+
+
 def test_a_prompt_without_passages_is_told_what_is_missing() -> None:
     with pytest.raises(llm.ModelError, match="numbered passages"):
         llm.get_model("extractive").prompt("What is the capital of France?").text()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,21 @@ def test_bad_input_gets_a_sentence_and_an_exit_code(
     assert told.stderr.startswith("Error: ")
     assert told.stderr.count("\n") == 1
     assert "Traceback" not in told.stderr
+
+
+def test_an_interrupted_index_stops_cleanly_and_goes_on_later(
+    notes: Path, tmp_path: Path, ragqa: Run
+) -> None:
+    ragqa("ingest", notes, "--db", "c.db")
+    command = [sys.executable, "-m", "ragqa", "index", "--db", "c.db"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    # While it is being imported, a library takes the signal to itself: a shell says 130 then, too.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in said
+    assert result(ragqa("index", "--db", "c.db", "--json"))["stages"]["colbert"] > 0
 
 
 def test_debug_shows_the_traceback(ragqa: Run) -> None:
