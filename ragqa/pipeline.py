@@ -145,6 +145,7 @@ class Pipeline:
         from ragqa.answer.models import check_options, find_model, fit
         from ragqa.answer.prompts import load_prompt, render_prompt
 
+        question = check_question(question)
         chosen = find_model(model or self.config.model)
         fitting = fit(chosen)
         template = load_prompt(fitting.prompt if self.config.prompt == "auto" else self.config.prompt)
@@ -161,7 +162,7 @@ class Pipeline:
             self._hand_over(chosen, result.question, context)
         with _timed(timings, "model"):
             prompt = render_prompt(template, result.question, context.text)
-            text = generate(chosen, prompt, settings, log=log, on_text=on_text)
+            text = generate(chosen, prompt, settings, log=log, note=self._resources.note, on_text=on_text)
         return Answer(
             search=result,
             context=context,

@@ -44,6 +44,21 @@ def test_a_wrong_config_is_named_with_what_is_wrong(tmp_path: Path, text: str, s
     assert "mine" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("fuse", "said"),
+    [
+        ("{weights: [1, 2, 3]}", "weights must be two"),
+        ("{kk: 3}", r"unknown key 'fuse.kk'. Known here: k, weights"),
+    ],
+)
+def test_a_wrong_fusion_is_a_sentence(tmp_path: Path, fuse: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"retrieve: {{type: fts}}\nrerank: {{type: colbert, fuse: {fuse}}}")
+    config = load_config(str(path))
+    with pytest.raises(UsageError, match=said):
+        check_stages(config.retrieve, config.rerank)
+
+
 def test_unknown_names_come_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="fts-colbert"):
         load_config("nonsense")

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from ragqa import Pipeline
+from ragqa.config import load_config
+from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
 from ragqa.pipeline import MAX_QUESTION_CHARACTERS, check_question
 
@@ -43,6 +45,28 @@ def test_a_failing_model_is_one_sentence_and_the_hits_were_shown(
     with pytest.raises(RagqaError, match="The model failing failed: the server hung up"):
         pipeline.ask(QUESTION, model="failing", on_search=shown.append)
     assert len(shown) == 1
+
+
+def test_whoever_stops_reading_is_not_the_models_failure(
+    pipeline: Pipeline, fake_models: SimpleNamespace
+) -> None:
+    def closed(text: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        pipeline.ask(QUESTION, model="fake", on_text=closed)
+
+
+def test_a_log_that_cannot_be_written_loses_no_answer(
+    db: Path, fake_models: SimpleNamespace, isolated_user: Path
+) -> None:
+    (isolated_user / "llm").mkdir()
+    (isolated_user / "llm" / "logs.db").write_text("no database, but a letter")
+    notes: list[str] = []
+    with Corpus.open(db) as corpus:
+        answer = Pipeline(load_config("fts"), corpus, notes.append).ask(QUESTION, model="fake")
+    assert answer.text.startswith("Use 60 grams")
+    assert any("not in llm's log" in note for note in notes)
 
 
 def test_nothing_found_asks_no_model(pipeline: Pipeline, fake_models: SimpleNamespace) -> None:

@@ -74,7 +74,7 @@ class TokenStore:
 
     def check(self) -> None:
         """Raise RagqaError when nothing is stored from this encoder, but something from another is."""
-        if self._stored():
+        if self._has_any():
             return
         other = self.corpus.connection.execute(
             "SELECT description FROM encoders WHERE EXISTS"
@@ -136,6 +136,10 @@ class TokenStore:
                 "SELECT count(*) FROM token_vectors WHERE encoder = ?", [self._encoder_row()]
             ).fetchone()[0]
         )
+
+    def _has_any(self) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM token_vectors WHERE encoder = ?)"
+        return bool(self.corpus.connection.execute(query, [self._encoder_row()]).fetchone()[0])
 
     def _read(self, passages: Sequence[Passage]) -> dict[int, tuple[int, bytes]]:
         encoder = self._encoder_row()

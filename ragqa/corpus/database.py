@@ -99,6 +99,8 @@ class Corpus:
                 raise RagqaError(f"The corpus {self.path} was written by a newer ragqa: upgrade to read it.")
             if version < SCHEMA_VERSION:
                 self._migrate()
+        except sqlite3.OperationalError as error:
+            raise RagqaError(f"The corpus {self.path} cannot be opened: {error}.") from error
         except sqlite3.DatabaseError as error:
             raise RagqaError(f"{self.path} is not a SQLite database ({error}).") from error
 
@@ -110,9 +112,10 @@ class Corpus:
         if not self.writable:
             raise RagqaError(f"The corpus {self.path} needs an upgrade, but it is read-only.")
         with self.writing():
+            # The mark comes first: killed at any point, the file is still known as ours.
+            self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self.connection.execute("PRAGMA journal_mode = WAL")
             migrations.apply(Database(self.connection))
-            self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _pragma(self, name: str) -> int:
@@ -189,12 +192,6 @@ class Corpus:
             rows = self.connection.execute(f"SELECT {_PASSAGE_COLUMNS} WHERE p.rowid IN ({marks})", batch)
             found.update((row[0], _passage(row)) for row in rows)
         return [found[rowid] for rowid in rowids if rowid in found]
-
-    def passage_at(self, document_id: str, ordinal: int) -> Passage | None:
-        row = self.connection.execute(
-            f"SELECT {_PASSAGE_COLUMNS} WHERE d.id = ? AND p.ordinal = ?", [document_id, ordinal]
-        ).fetchone()
-        return row and _passage(row)
 
     def remove(self, document_ids: Sequence[str]) -> int:
         """Delete these documents with all that was derived from them; return how many there were."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import check_engine, load_encoder
@@ -25,6 +25,13 @@ class ColbertSettings(EncoderSettings):
 
     codec: Codec = "int4"
     fuse: Fusion | None = None
+
+    @field_validator("fuse")
+    @classmethod
+    def _two_weights(cls, fuse: Fusion | None) -> Fusion | None:
+        if fuse is not None and len(fuse.weights) not in (0, 2):
+            raise ValueError("weights must be two: of the order given, and of ColBERT's")
+        return fuse
 
 
 class ColbertReranker:

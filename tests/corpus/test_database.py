@@ -5,14 +5,37 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
-from ragqa.corpus.database import SCHEMA_VERSION, Corpus
+from ragqa.corpus.database import APPLICATION_ID, SCHEMA_VERSION, Corpus
 from ragqa.corpus.schema import migrations
 from ragqa.errors import RagqaError
 
 
 def test_the_header_counts_the_migrations() -> None:
     assert len(migrations._migrations) == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("killed_before", ["the tables", "the version"])
+def test_a_corpus_whose_making_was_killed_is_made_whole(tmp_path: Path, killed_before: str) -> None:
+    path = tmp_path / "c.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        if killed_before == "the version":
+            migrations.apply(Database(connection))
+    connection.close()
+    with Corpus.open(path) as corpus:
+        assert corpus.count("documents") == 0
+        assert corpus.connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+
+
+def test_a_locked_corpus_is_not_called_no_database(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(self: Corpus, name: str) -> int:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(Corpus, "_pragma", locked)
+    with pytest.raises(RagqaError, match="cannot be opened: database is locked"):
+        Corpus.open(db)
 
 
 def test_a_missing_corpus_says_how_to_make_one(tmp_path: Path) -> None:
