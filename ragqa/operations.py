@@ -9,7 +9,14 @@ from typing import Any
 from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.ingest import IngestReport, check_chunking, corpus_chunking, ingest, rechunk_documents
+from ragqa.corpus.ingest import (
+    IngestReport,
+    check_chunking,
+    corpus_chunking,
+    ingest,
+    is_cut,
+    rechunk_documents,
+)
 from ragqa.corpus.loaders.source import Source
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
@@ -52,7 +59,7 @@ def build_index(
     """
     corpus = pipeline.corpus
     rechunked = 0
-    if rechunk and corpus_chunking(corpus) != pipeline.config.chunk:
+    if rechunk and not is_cut(corpus, pipeline.config.chunk):
         total = corpus.count("documents")
         rechunked = rechunk_documents(corpus, pipeline.config.chunk, lambda done: on_passages(done, total))
     check_chunking(corpus, pipeline.config.chunk)

@@ -7,15 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ragqa.answer.evidence import SentenceRanker
+from ragqa.answer.evidence import NEARLY, SentenceRanker
 from ragqa.types import Context, ContextBlock, Hit, Passage
 
 DATE_NAMES = ("created", "date", "published", "updated", "modified")
 # A part of a passage smaller than this says too little to be worth its header.
 SMALLEST_PART = 24
 SENTENCES_PER_PASSAGE = 3
-# A sentence is worth reading when its score is at least this share of the best one's.
-NEARLY = 0.85
 
 _GAP = "\n\n"
 _LOOKS_NUMBERED = re.compile(r"^(?=\[\d+\])", re.M)
@@ -60,7 +58,7 @@ def assemble_sentences(
     """Return a context of the best-matching sentences of each passage, in reading order, best passage first.
 
     Each passage gives up to SENTENCES_PER_PASSAGE of those that match nearly as well as the best of
-    all; the weakest go first when the budget is short.
+    all; the weakest go first when the budget is short. Passages without a sentence are given whole.
     """
     passages: list[Passage] = []
     for hit in hits:
@@ -72,6 +70,8 @@ def assemble_sentences(
         sorted((s for s in sentences if s.score >= least), key=lambda s: -s.score)[:SENTENCES_PER_PASSAGE]
         for sentences in ranked
     ]
+    if not any(kept):
+        return assemble(hits, budget)
     while True:
         blocks: list[ContextBlock] = []
         for passage, sentences in zip(passages, kept, strict=True):

@@ -15,6 +15,8 @@ from ragqa.colbert.store import TokenStore, indexed_text
 from ragqa.corpus.chunking import has_prose
 from ragqa.types import ContextBlock
 
+# A sentence is worth reading when its score is at least this share of the best one's.
+NEARLY = 0.85
 # What a sentence that defines the subject of "what is X?" gains; cosines differ by less among the best.
 DEFINITION = 0.15
 # How much a match with the title is worth to each sentence, of what one in the sentence itself is.

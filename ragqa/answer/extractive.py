@@ -15,13 +15,12 @@ import llm
 from pydantic import Field
 
 from ragqa.answer.context import parse
-from ragqa.answer.evidence import rank_texts
+from ragqa.answer.evidence import NEARLY, rank_texts
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
 
 MODEL_ID = "extractive"
-# A further sentence is worth saying when it matches nearly as well as the best.
-NEARLY = 0.85
+# What each place further down the context costs a sentence.
 PLACE = 0.01
 
 # Not only at the start of a line: llm joins piped text and the prompt with a space.

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ragqa.embedded import count_tokens
+from ragqa.embedded import count_tokens, tokenizer
 from ragqa.types import Document
 
 if TYPE_CHECKING:
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 
+# Raised with every change of how documents are cut: a corpus cut by an older version is stale.
+VERSION = 1
+# In tokens: what is smaller says too little alone.
 SMALL = 40
 
 # Headings, images, HTML tags, bare URLs, and where links lead.
@@ -62,7 +65,7 @@ class Chunker:
     def _spans(self, document: Document) -> list[tuple[int, str]]:
         splitter = _splitter(document.format, self.tokens, self.overlap)
         found = [(start, text) for start, text in splitter.chunk_indices(document.text) if text.strip()]
-        if document.format == "text" or self.overlap:
+        if document.format == "text":
             return found
         spans: list[tuple[int, str]] = []
         for start, text in reversed(found):
@@ -84,8 +87,6 @@ def has_prose(markdown: str) -> bool:
 @cache
 def _splitter(format: str, tokens: int, overlap: int) -> MarkdownSplitter | TextSplitter:
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
-
-    from ragqa.embedded import tokenizer
 
     kind = MarkdownSplitter if format == "markdown" else TextSplitter
     return kind.from_huggingface_tokenizer(tokenizer(), tokens, overlap=overlap)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ragqa.config import ChunkSettings
-from ragqa.corpus.chunking import Chunker, Piece
+from ragqa.corpus.chunking import VERSION, Chunker, Piece
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.loaders.source import Skipped, Source
 from ragqa.errors import UsageError
@@ -89,18 +89,29 @@ def ingest(
 def corpus_chunking(corpus: Corpus) -> ChunkSettings | None:
     """Return how this corpus is cut, or None when nothing was ever ingested."""
     stored = corpus.setting("chunk")
-    return None if stored is None else ChunkSettings(**stored)
+    return None if stored is None else ChunkSettings(tokens=stored["tokens"], overlap=stored["overlap"])
+
+
+def is_cut(corpus: Corpus, chunk: ChunkSettings) -> bool:
+    """Tell whether the corpus is cut as `chunk` says, by today's chunker."""
+    return bool(corpus.setting("chunk") == _cutting(chunk))
 
 
 def check_chunking(corpus: Corpus, chunk: ChunkSettings) -> None:
     """Raise UsageError when the corpus is cut otherwise than the config wants."""
     stored = corpus_chunking(corpus)
-    if stored is not None and stored != chunk:
+    if stored is None or is_cut(corpus, chunk):
+        return
+    if stored == chunk:
         raise UsageError(
-            f"The corpus {corpus.path} is cut into passages of {stored.tokens} tokens "
-            f"(overlap {stored.overlap}), and this config wants {chunk.tokens} (overlap {chunk.overlap}): "
+            f"The corpus {corpus.path} was cut by another version of ragqa: "
             "ragqa index --rechunk -c CONFIG cuts it again."
         )
+    raise UsageError(
+        f"The corpus {corpus.path} is cut into passages of {stored.tokens} tokens "
+        f"(overlap {stored.overlap}), and this config wants {chunk.tokens} (overlap {chunk.overlap}): "
+        "ragqa index --rechunk -c CONFIG cuts it again."
+    )
 
 
 def rechunk_documents(
@@ -108,7 +119,7 @@ def rechunk_documents(
 ) -> int:
     """Cut every stored document again as `chunk` says, in one transaction; return how many."""
     with corpus.writing(), corpus.transaction():
-        corpus.set_setting("chunk", chunk.model_dump())
+        corpus.set_setting("chunk", _cutting(chunk))
         chunker = Chunker(chunk.tokens, chunk.overlap)
         rows = corpus.connection.execute("SELECT rowid, id FROM documents").fetchall()
         for done, (rowid, document_id) in enumerate(rows, 1):
@@ -200,11 +211,15 @@ class _Writer:
         return int(cursor.fetchone()[0])
 
 
+def _cutting(chunk: ChunkSettings) -> dict[str, int]:
+    return {**chunk.model_dump(), "version": VERSION}
+
+
 def _settle_chunking(corpus: Corpus, chunk: ChunkSettings) -> None:
     check_chunking(corpus, chunk)
     if corpus_chunking(corpus) is None:
         with corpus.transaction():
-            corpus.set_setting("chunk", chunk.model_dump())
+            corpus.set_setting("chunk", _cutting(chunk))
 
 
 def _store_passages(corpus: Corpus, document_rowid: int, document: Document, pieces: list[Piece]) -> None:

@@ -113,3 +113,8 @@ def test_selected_sentences_fit_by_dropping_the_weakest() -> None:
     context = assemble_sentences(hits(*parts), budget(tokens=11), "q", by_length)
     assert context.tokens <= 11
     assert [block.text for block in context.blocks] == ["aaaa", "ffff"]
+
+
+def test_passages_without_a_sentence_are_given_whole() -> None:
+    context = assemble_sentences(hits(passage("a", 0, "# Only")), budget(), "q", lambda q, blocks: [[]])
+    assert [block.text for block in context.blocks] == ["# Only"]

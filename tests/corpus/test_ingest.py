@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ragqa.config import ChunkSettings
+from ragqa.corpus import ingest as ingest_module
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import IngestReport, check_chunking, ingest, rechunk_documents
 from ragqa.corpus.loaders import Fields, open_sources
@@ -115,6 +116,19 @@ def test_a_corpus_cut_otherwise_is_refused_until_cut_again(notes: Path, tmp_path
         assert rechunk_documents(corpus, small) == 4
         check_chunking(corpus, small)
         assert corpus.count("passages") > before
+
+
+def test_a_corpus_cut_by_another_version_is_stale(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.db"
+    run(path, notes)
+    monkeypatch.setattr(ingest_module, "VERSION", 99)
+    with Corpus.open(path) as corpus:
+        with pytest.raises(UsageError, match="cut by another version"):
+            check_chunking(corpus, ChunkSettings())
+        rechunk_documents(corpus, ChunkSettings())
+        check_chunking(corpus, ChunkSettings())
 
 
 def test_a_second_writer_is_told_and_readers_go_on(notes: Path, tmp_path: Path) -> None:

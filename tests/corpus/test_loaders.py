@@ -60,7 +60,7 @@ def test_hidden_files_and_unreadable_ones_never_stop_the_rest(notes: Path) -> No
     (notes / "loop").symlink_to(notes)
     assert len(documents(notes)) == 4
     assert skipped(notes) == {
-        "latin.md": "not UTF-8 (unexpected end of data at byte 3)",
+        "latin.md": "not UTF-8",
         "binary.txt": "not text (it holds NUL bytes)",
         "empty.md": "empty",
         "pipe.md": "not a regular file",
@@ -102,6 +102,13 @@ def test_json_lines_with_named_fields_and_bad_lines(tmp_path: Path) -> None:
         "notes.ndjson:4": "no 'slug' to identify it",
         "c": "empty",
     }
+
+
+def test_a_field_may_be_missing_from_the_first_record(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "1", "text": "one"}\n{"id": "2", "text": "two", "topic": "x"}')
+    found = documents(path, fields=Fields(meta=("topic",)))
+    assert [document.metadata for document in found.values()] == [{}, {"topic": "x"}]
 
 
 def test_beir_is_recognised_as_file_and_as_folder(tmp_path: Path) -> None:

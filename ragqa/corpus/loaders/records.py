@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,15 +20,18 @@ RECORD_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 ID_NAMES = ("_id", "id", "docid", "slug")
 TITLE_NAMES = ("title", "name", "headline")
 TEXT_NAMES = ("text", "body", "content", "contents")
+# JSON lines need not have the same fields: these first ones tell which there are.
+LOOK_AT = 100
 LINK_NAMES = ("url", "link", "source_url")
 
 
 def records_source(path: Path, fields: Fields) -> Source:
     """Return the records of a JSONL, CSV or TSV file; raises UsageError when a named field is not there."""
     read = _read_json_lines if path.suffix.lower() in (".jsonl", ".ndjson") else _read_csv
-    first = next((record for _, record in read(path) if isinstance(record, dict)), None)
-    if first is not None:
-        fields = settle_fields(fields, list(first), str(path))
+    looked_at = [record for _, record in itertools.islice(read(path), LOOK_AT) if isinstance(record, dict)]
+    if looked_at:
+        names = list(dict.fromkeys(name for record in looked_at for name in record))
+        fields = settle_fields(fields, names, str(path))
     return Source(str(path.resolve()), _documents(path, read(path), fields))
 
 

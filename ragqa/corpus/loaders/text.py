@@ -48,7 +48,7 @@ def decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise UnreadableError("not UTF-8") from error
 
 
 def clean(text: str) -> str:
