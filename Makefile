@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := .demo/packages.db
 DATA ?= ../shared/data
 
-.PHONY: demo test lint bench quality install constraints clean
+.PHONY: corpus demo test lint bench quality install constraints clean
 
 install: $(VENV)/.installed
 
@@ -17,9 +17,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip check
 	touch $@
 
-demo: install
+corpus: install
 	$(BIN)/ragqa ingest --packages --db $(DEMO)
 	$(BIN)/ragqa index --db $(DEMO)
+
+demo: corpus
 	$(BIN)/ragqa ask "what is shot-scraper?" --db $(DEMO)
 
 test: install
@@ -31,7 +33,7 @@ lint: install
 	$(BIN)/mypy
 
 # Ratios of ragqa's times to those of what a user would otherwise call, in one run.
-bench: install
+bench: corpus
 	$(BIN)/python -m ragqa.evaluate.bench $(DEMO)
 
 # The table of configs by metrics on the BEIR folder scifact under DATA.
@@ -44,7 +46,7 @@ constraints:
 	rm -rf .demo/resolve && $(PYTHON) -m venv .demo/resolve
 	.demo/resolve/bin/pip install --quiet '.[demo,local,test,lint]'
 	.demo/resolve/bin/pip check
-	.demo/resolve/bin/pip freeze --exclude ragqa | sed 's/+cpu$$//' > constraints.txt
+	.demo/resolve/bin/pip freeze --all --exclude pip --exclude ragqa | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .demo/resolve
 
 clean:

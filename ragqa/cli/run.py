@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 
+from ragqa.cli.show import note
 from ragqa.errors import RagqaError
 
 
@@ -20,7 +21,7 @@ def run(program: Callable[[], object]) -> None:
         if "--debug" in sys.argv:
             raise
         sentence = str(error) if isinstance(error, RagqaError) else _say(error)
-        print(f"Error: {sentence}", file=sys.stderr)
+        note(f"Error: {sentence}")
         sys.exit(error.exit_code if isinstance(error, RagqaError) else 1)
     except BrokenPipeError:
         sys.stderr.close()

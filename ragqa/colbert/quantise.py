@@ -15,11 +15,6 @@ _LEVELS: dict[Codec, int] = {"int8": 127, "int4": 7}
 _SCALE_BYTES = 2
 
 
-def row_bytes(dimensions: int, codec: Codec) -> int:
-    """Return how many bytes one vector takes: a float16 scale and the integers."""
-    return _SCALE_BYTES + (dimensions if codec == "int8" else (dimensions + 1) // 2)
-
-
 def encode(vectors: Vectors, codec: Codec) -> bytes:
     """Return vectors of shape (tokens, dimensions) as bytes: all scales, then all integers.
 

@@ -29,7 +29,6 @@ class SentenceTransformersEncoder:
 
     def __init__(self, settings: EncoderSettings, device: str) -> None:
         quieten()
-        self.device = device
         is_embedded = settings.model == "embedded"
         self._queries = _load_embedded(device) if is_embedded else _load_named(settings.model, device)
         self._set_lengths(settings)
@@ -137,7 +136,7 @@ def _faster_copy(model: MultiVectorEncoder, device: str) -> MultiVectorEncoder:
     import torch
 
     capabilities: dict[str, Any] = dict(getattr(torch.cpu, "get_capabilities", dict)())
-    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
     if device != "cpu" or not native:
         return model
     return copy.deepcopy(model).to(torch.bfloat16)

@@ -6,12 +6,12 @@ does (Rajpurkar et al. 2016, arXiv:1606.05250): lower case, without punctuation 
 
 from __future__ import annotations
 
-import json as jsonlib
 import random
 import re
 import statistics
 import string
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,8 @@ from ragqa.cli import show
 from ragqa.cli.options import ModelName
 from ragqa.cli.question import open_pipeline
 from ragqa.cli.run import run
+from ragqa.errors import UsageError
+from ragqa.evaluate.questions import load_questions
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -31,7 +33,7 @@ def normalise(text: str) -> str:
     return " ".join(words)
 
 
-def contains_answer(text: str, golden: list[str]) -> bool:
+def contains_answer(text: str, golden: Sequence[str]) -> bool:
     """Tell whether `text` holds one of the golden answers as whole words."""
     padded = f" {normalise(text)} "
     return any(f" {normalise(answer)} " in padded for answer in golden if normalise(answer))
@@ -46,21 +48,22 @@ def table(
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
 ) -> None:
     """Print, per config, how often the answer is right and cites a relevant document, and its time."""
-    records = [jsonlib.loads(line) for line in questions.read_text("utf-8").splitlines() if line.strip()]
-    answerable = [record for record in records if record.get("golden_answers")]
+    answerable = [question for question in load_questions(questions) if question.golden_answers]
+    if not answerable:
+        raise UsageError(f"No question of {questions} has golden_answers, so there is nothing to compare.")
     drawn = random.Random(seed).sample(answerable, min(sample, len(answerable)))
     print("| config | questions | answer held | relevant cited | s/question |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name in config:
         held, cited, times = 0, 0, []
         with open_pipeline(name, db, None) as pipeline, show.progress(name) as advance:
-            for done, record in enumerate(drawn, 1):
+            for done, question in enumerate(drawn, 1):
                 start = time.perf_counter()
-                answer = pipeline.ask(record["question"], model=model, log=False)
+                answer = pipeline.ask(question.text, model=model, log=False)
                 times.append(time.perf_counter() - start)
-                held += contains_answer(answer.text, record["golden_answers"])
+                held += contains_answer(answer.text, question.golden_answers)
                 documents = {citation.passage.document_id for citation in answer.citations}
-                cited += bool(documents & {str(document) for document in record["relevant"]})
+                cited += bool(documents & question.relevant.keys())
                 advance(done, len(drawn))
         median = statistics.median(times)
         count = len(drawn)

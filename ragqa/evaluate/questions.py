@@ -14,18 +14,22 @@ from ragqa.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class JudgedQuestion:
-    """A question with its relevance judgements: grade by document id, above 0 is relevant."""
+    """A question with its relevance judgements: grade by document id, above 0 is relevant.
+
+    `golden_answers` are right answers, in other words of each other; empty where none is known.
+    """
 
     id: str
     text: str
     relevant: dict[str, int]
+    golden_answers: tuple[str, ...] = ()
 
 
 def load_questions(path: Path) -> list[JudgedQuestion]:
     """Return the judged questions of a BEIR folder (queries.jsonl, qrels/test.tsv) or of a JSONL file.
 
-    A JSONL line has `question`, and may have `id` and `relevant` (document ids). Raises UsageError
-    that names file and line.
+    A JSONL line has `question`, and may have `id`, `relevant` (document ids) and `golden_answers`.
+    Raises UsageError that names file and line.
     """
     if path.is_dir():
         return list(_beir(path))
@@ -52,7 +56,8 @@ def _json_lines(path: Path) -> Iterator[JudgedQuestion]:
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"{path}:{number} has no question.")
         relevant = {str(document_id): 1 for document_id in record.get("relevant") or ()}
-        yield JudgedQuestion(str(record.get("id", number)), text, relevant)
+        golden = tuple(str(answer) for answer in record.get("golden_answers") or ())
+        yield JudgedQuestion(str(record.get("id", number)), text, relevant, golden)
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

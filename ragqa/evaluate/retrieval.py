@@ -12,7 +12,8 @@ from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.pipeline import Pipeline
 from ragqa.types import Hit
 
-# Passages asked for per question: enough for the deepest usual metric to see 100 documents' worth.
+# Passages asked for per question, as many as the shipped configs rerank. They stand for fewer documents,
+# so that recall at 100 is a little less than 100 documents would have.
 DEPTH = 100
 
 

@@ -222,10 +222,10 @@ def test_bad_input_gets_a_sentence_and_an_exit_code(
     assert "Traceback" not in told.stderr
 
 
-def test_an_interrupted_index_stops_cleanly_and_goes_on_later(
-    notes: Path, tmp_path: Path, ragqa: Run
-) -> None:
-    ragqa("ingest", notes, "--db", "c.db")
+def test_an_interrupted_index_stops_cleanly_and_goes_on_later(tmp_path: Path, ragqa: Run) -> None:
+    rows = [f"{number},{'word ' * 150}{number}" for number in range(300)]
+    (tmp_path / "rows.csv").write_text("\n".join(["id,text", *rows]))
+    ragqa("ingest", "rows.csv", "--db", "c.db")
     command = [sys.executable, "-m", "ragqa", "index", "--db", "c.db"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     time.sleep(2)

@@ -19,8 +19,8 @@ def test_questions_of_a_beir_folder_and_of_json_lines(tmp_path: Path) -> None:
     (tmp_path / "queries.jsonl").write_text("\n".join(lines))
     assert load_questions(tmp_path) == [JudgedQuestion("q1", "why", {"d1": 2})]
     path = tmp_path / "questions.jsonl"
-    path.write_text(json.dumps({"question": "why", "relevant": ["d1"]}))
-    assert load_questions(path) == [JudgedQuestion("1", "why", {"d1": 1})]
+    path.write_text(json.dumps({"question": "why", "relevant": ["d1"], "golden_answers": ["so"]}))
+    assert load_questions(path) == [JudgedQuestion("1", "why", {"d1": 1}, ("so",))]
     path.write_text('{"question": "ok"}\n{"question": ""}')
     with pytest.raises(UsageError, match=r"questions.jsonl:2 has no question"):
         load_questions(path)
