@@ -62,6 +62,7 @@ class Config(Strict):
     name: str = ""
     description: str = ""
     device: str = "auto"
+    dtype: str = "auto"
     chunk: ChunkSettings = ChunkSettings()
     retrieve: StageSettings
     candidates: int = Field(default=100, ge=1)

@@ -3,8 +3,33 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from ragqa.errors import UsageError
+from ragqa.errors import UsageError, unknown_name
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What models run on, as the config names it: `device`, and `dtype`, the number format.
+
+    With dtype "auto" documents are encoded in the fastest format that loses nothing on the device,
+    questions in float32.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def check(self) -> None:
+        """Raise UsageError for names that mean nothing, without loading torch."""
+        check_device(self.device)
+        if self.dtype not in DTYPES:
+            raise unknown_name("dtype", self.dtype, DTYPES)
+
+    def torch_device(self) -> str:
+        """Return the torch device; raises UsageError when it is not there."""
+        return resolve_device(self.device)
 
 
 def resolve_device(name: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
+from ragqa.corpus.derived import PassageStore, drop_encoders
 from ragqa.corpus.ingest import (
     IngestReport,
     check_chunking,
@@ -21,7 +22,17 @@ from ragqa.corpus.loaders.source import Source
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
 from ragqa.pipeline import Pipeline
+from ragqa.retrieve.embeddings import DenseStore, stored_embedders
 from ragqa.retrieve.fts import full_text_indexes
+from ragqa.stages import Derived
+
+
+@runtime_checkable
+class Storing(Protocol):
+    """A stage whose vectors are rows of the corpus file."""
+
+    @property
+    def store(self) -> PassageStore: ...
 
 
 def ingest_sources(
@@ -63,7 +74,7 @@ def build_index(
         total = corpus.count("documents")
         rechunked = rechunk_documents(corpus, pipeline.config.chunk, lambda done: on_passages(done, total))
     check_chunking(corpus, pipeline.config.chunk)
-    built = {name: stage.build(on_passages) for name, stage in pipeline.derived().items()}
+    built = _build(pipeline.derived(), on_passages)
     dropped = _drop_unused(pipeline) if drop_unused else 0
     return {"config": pipeline.config.name, "stages": built, "rechunked": rechunked, "dropped": dropped}
 
@@ -94,19 +105,32 @@ def corpus_status(corpus: Corpus) -> dict[str, Any]:
             {"origin": origin, "documents": count, "last_ingested": last} for origin, count, last in origins
         ],
         "full_text": full_text_indexes(corpus),
-        "encoders": [
-            {**encoder, "missing": passages - int(encoder["passages"])} for encoder in stored_encoders(corpus)
-        ],
+        "encoders": _with_missing(stored_encoders(corpus), passages),
+        "embedders": _with_missing(stored_embedders(corpus), passages),
     }
 
 
+def _with_missing(stored: list[dict[str, Any]], passages: int) -> list[dict[str, Any]]:
+    return [{**model, "missing": passages - int(model["passages"])} for model in stored]
+
+
+def _build(derived: Mapping[str, Derived], on_passages: Callable[[int, int], None]) -> dict[str, int]:
+    """Build each stage and return how many passages that took.
+
+    Stages with token vectors come first, since their encoder's pass may give dense vectors as well.
+    """
+    stores = [stage.store for stage in derived.values() if isinstance(stage, Storing)]
+    dense = [store for store in stores if isinstance(store, DenseStore)]
+    lacking = {name: stage.missing() for name, stage in derived.items()}
+    for store in stores:
+        beside = next((other for other in dense if other.comes_with(getattr(store, "encoder", None))), None)
+        if isinstance(store, TokenStore):
+            store.build(on_passages, beside)
+    for stage in derived.values():
+        stage.build(on_passages)
+    return lacking
+
+
 def _drop_unused(pipeline: Pipeline) -> int:
-    stores = [getattr(stage, "store", None) for stage in pipeline.derived().values()]
-    used = [store.fingerprint for store in stores if isinstance(store, TokenStore)]
-    corpus = pipeline.corpus
-    marks = ",".join("?" * len(used))
-    with corpus.writing(), corpus.transaction():
-        unused = f"encoder IN (SELECT rowid FROM encoders WHERE fingerprint NOT IN ({marks}))"
-        dropped = corpus.connection.execute(f"DELETE FROM token_vectors WHERE {unused}", used).rowcount
-        corpus.connection.execute(f"DELETE FROM encoders WHERE fingerprint NOT IN ({marks})", used)
-    return int(dropped)
+    used = [stage.store.fingerprint for stage in pipeline.derived().values() if isinstance(stage, Storing)]
+    return drop_encoders(pipeline.corpus, used, [TokenStore.table, DenseStore.table])

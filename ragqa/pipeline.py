@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ragqa.config import Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
-from ragqa.device import check_device
+from ragqa.device import Compute
 from ragqa.errors import RagqaError, UsageError
 from ragqa.files import default_corpus
 from ragqa.stages import (
@@ -21,6 +21,7 @@ from ragqa.stages import (
     Resources,
     Retriever,
     check_stages,
+    derived_stages,
     make_reranker,
     make_retriever,
 )
@@ -45,10 +46,11 @@ class Pipeline:
         self, config: Config, corpus: Corpus, note: Callable[[str], None] = lambda text: None
     ) -> None:
         check_stages(config.retrieve, config.rerank)
-        check_device(config.device)
+        compute = Compute(config.device, config.dtype)
+        compute.check()
         self.config = config
         self.corpus = corpus
-        self._resources = Resources(corpus, config.device, note)
+        self._resources = Resources(corpus, compute, note)
 
     @classmethod
     def from_config(cls, config: str | Config = "default", db: Path | str | None = None) -> Self:
@@ -74,8 +76,10 @@ class Pipeline:
 
     def derived(self) -> dict[str, Derived]:
         """Return the stages that search something made from the corpus, by their types."""
-        stages = {self.config.retrieve.type: self.retriever, self.config.rerank.type: self.reranker}
-        return {name: stage for name, stage in stages.items() if isinstance(stage, Derived)}
+        return {
+            **derived_stages(self.config.retrieve.type, self.retriever),
+            **derived_stages(self.config.rerank.type, self.reranker),
+        }
 
     @cached_property
     def sentence_ranker(self) -> SentenceRanker:

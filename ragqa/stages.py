@@ -6,26 +6,27 @@ A class named here (or by the entry point groups `ragqa.retrievers` and `ragqa.r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
 from ragqa.config import StageSettings, explain
 from ragqa.corpus.database import Corpus
+from ragqa.device import Compute
 from ragqa.errors import UsageError, unknown_name
 from ragqa.types import Hit
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a stage is given to work with. `device` is the config's word; `note` tells the user something."""
+    """What a stage is given to work with; `note` tells the user something worth knowing."""
 
     corpus: Corpus
-    device: str
+    compute: Compute
     note: Callable[[str], None]
 
 
@@ -54,6 +55,12 @@ class Reranker(Protocol):
 class Derived(Protocol):
     """A stage that searches something made from the corpus, which can be missing or stale."""
 
+    def prepare(self) -> None:
+        """Make the little that is missing, or raise RagqaError with the command that makes it.
+
+        Called before every search: a stage never silently searches less than the corpus.
+        """
+
     def missing(self) -> int:
         """Return how many passages are not in it yet."""
 
@@ -61,13 +68,31 @@ class Derived(Protocol):
         """Make what is missing, resumably, and return how many passages that were."""
 
 
+@runtime_checkable
+class Composite(Protocol):
+    """A first stage made of others."""
+
+    def parts(self) -> Mapping[str, Retriever]:
+        """Return the stages that it is made of, by name."""
+
+
 RETRIEVERS = {
     "fts": "ragqa.retrieve.fts:FullTextRetriever",
+    "dense": "ragqa.retrieve.dense:DenseRetriever",
+    "hybrid": "ragqa.retrieve.hybrid:HybridRetriever",
+    "neighbours": "ragqa.retrieve.neighbours:NeighboursRetriever",
+    "colbert-index": "ragqa.retrieve.colbert_index:ColbertIndexRetriever",
+    "sqlite-fts": "ragqa.retrieve.sqlite_fts:SqliteFtsRetriever",
+    "llm-collection": "ragqa.retrieve.llm_collection:LlmCollectionRetriever",
 }
 RERANKERS = {
     "none": "ragqa.rerank.none:NoReranker",
     "colbert": "ragqa.rerank.colbert:ColbertReranker",
+    "ragatouille": "ragqa.rerank.ragatouille:RagatouilleReranker",
+    "cross-encoder": "ragqa.rerank.cross_encoder:CrossEncoderReranker",
 }
+
+_Section = TypeVar("_Section", bound=BaseModel)
 
 
 def make_retriever(stage: StageSettings, resources: Resources) -> Retriever:
@@ -80,9 +105,29 @@ def make_reranker(stage: StageSettings, resources: Resources) -> Reranker:
     return cast(Reranker, _make("reranker", RERANKERS, stage, resources))
 
 
+def pick(settings: BaseModel, part: type[_Section]) -> _Section:
+    """Return the keys of `settings` that belong to `part`, a model that its class extends."""
+    return part(**{name: getattr(settings, name) for name in part.model_fields})
+
+
+def derived_stages(name: str, stage: object) -> dict[str, Derived]:
+    """Return `stage`, or the stages that it is made of, where they search something made from the corpus."""
+    if isinstance(stage, Composite):
+        found: dict[str, Derived] = {}
+        for part_name, part in stage.parts().items():
+            found.update(derived_stages(part_name, part))
+        return found
+    return {name: stage} if isinstance(stage, Derived) else {}
+
+
+def check_retriever(stage: StageSettings) -> None:
+    """Raise UsageError when a first stage's type or one of its keys is unknown."""
+    _settings("retriever", RETRIEVERS, stage)
+
+
 def check_stages(retrieve: StageSettings, rerank: StageSettings) -> None:
     """Raise UsageError when a stage's type or one of its keys is unknown; nothing is loaded for it."""
-    _settings("retriever", RETRIEVERS, retrieve)
+    check_retriever(retrieve)
     _settings("reranker", RERANKERS, rerank)
 
 

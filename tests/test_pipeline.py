@@ -9,6 +9,7 @@ import pytest
 from ragqa import Pipeline
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
+from ragqa.device import Compute
 from ragqa.errors import RagqaError, UsageError
 from ragqa.pipeline import MAX_QUESTION_CHARACTERS, check_question
 
@@ -80,9 +81,9 @@ def test_reranking_agrees_with_encoding_everything_anew(pipeline: Pipeline) -> N
 
     from ragqa.colbert.encoder import EncoderSettings
     from ragqa.colbert.engines import load_encoder
-    from ragqa.colbert.store import indexed_text
+    from ragqa.corpus.derived import indexed_text
 
-    encoder = load_encoder(EncoderSettings(), "cpu")
+    encoder = load_encoder(EncoderSettings(), Compute("cpu"))
     hits = pipeline.search(QUESTION).hits
     (query,) = encoder.encode_queries([QUESTION])
     documents = encoder.encode_documents([indexed_text(hit.passage)[0] for hit in hits])

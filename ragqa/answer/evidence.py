@@ -11,7 +11,8 @@ from ragqa.answer.definitions import defines, echoes, subject_of
 from ragqa.answer.sentences import split_sentences
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
 from ragqa.colbert.maxsim import best_matches
-from ragqa.colbert.store import TokenStore, indexed_text
+from ragqa.corpus.derived import indexed_text
+from ragqa.colbert.store import TokenStore
 from ragqa.corpus.chunking import has_prose
 from ragqa.types import ContextBlock
 

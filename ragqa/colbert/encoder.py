@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +52,14 @@ class TokenEncoder(Protocol):
 
         Shape (tokens, 2): start and end in characters; both are 0 for a special token.
         """
+
+
+@runtime_checkable
+class PoolingEncoder(TokenEncoder, Protocol):
+    """A TokenEncoder whose model is an embedding model too: the mean of its token vectors is a text's vector."""
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return one L2-normalised vector per question, shape (questions, dimensions)."""
+
+    def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
+        """Return what `encode_documents` returns and a vector per text, both from one forward pass."""

@@ -5,28 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from ragqa.colbert.encoder import EncoderSettings, TokenEncoder
-from ragqa.device import resolve_device
+from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder
+from ragqa.device import Compute
 from ragqa.errors import unknown_name
 
 
-def _sentence_transformers(settings: EncoderSettings, device: str) -> TokenEncoder:
-    """Return the engine on `device`; on the CPU the embedded model's questions need none."""
+def _sentence_transformers(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
+    """Return the engine on its device; on the CPU the embedded model's questions need none."""
 
-    def engine() -> TokenEncoder:
+    def engine() -> PoolingEncoder:
         from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
 
-        return SentenceTransformersEncoder(settings, resolve_device(device))
+        return SentenceTransformersEncoder(settings, compute.torch_device(), compute.dtype)
 
-    if settings.model == "embedded" and device in ("auto", "cpu"):
+    lean = compute.device in ("auto", "cpu") and compute.dtype in ("auto", "float32")
+    if settings.model == "embedded" and lean:
         from ragqa.colbert.lean import LeanEncoder
 
         return LeanEncoder(settings, engine)
     return engine()
 
 
-ENGINES: dict[str, Callable[[EncoderSettings, str], TokenEncoder]] = {
+def _ragatouille(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
+    from ragqa.colbert.ragatouille import RagatouilleEncoder
+
+    return RagatouilleEncoder(settings, compute)
+
+
+ENGINES: dict[str, Callable[[EncoderSettings, Compute], TokenEncoder]] = {
     "sentence-transformers": _sentence_transformers,
+    "ragatouille": _ragatouille,
 }
 
 
@@ -37,7 +45,7 @@ def check_engine(name: str) -> None:
 
 
 @cache
-def load_encoder(settings: EncoderSettings, device: str) -> TokenEncoder:
-    """Return the encoder that `settings` name, loaded once per process; `device` as the config names it."""
+def load_encoder(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
+    """Return the encoder that `settings` name, loaded once per process."""
     check_engine(settings.engine)
-    return ENGINES[settings.engine](settings, device)
+    return ENGINES[settings.engine](settings, compute)

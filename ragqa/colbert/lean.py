@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragqa import embedded
-from ragqa.colbert.encoder import EncoderSettings, Spans, TokenEncoder, Vectors
+from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Spans, Vectors
 
 HEADS = 12
 LAYERS = 6
@@ -26,21 +26,28 @@ Weights = dict[str, Vectors]
 
 
 class LeanEncoder:
-    """A TokenEncoder for the embedded model on the CPU; `documents` makes the engine for documents."""
+    """A PoolingEncoder for the embedded model on the CPU; `documents` makes the engine for documents."""
 
     dimensions = embedded.DIMENSIONS
 
-    def __init__(self, settings: EncoderSettings, documents: Callable[[], TokenEncoder]) -> None:
+    def __init__(self, settings: EncoderSettings, documents: Callable[[], PoolingEncoder]) -> None:
         self.query_tokens = settings.query_tokens or embedded.MAX_TOKENS
         self.document_tokens = settings.document_tokens or embedded.MAX_TOKENS
         self.identity = embedded.identity(settings.document_tokens)
         self._make_documents = documents
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
-        return [encode(self._ids(text, self.query_tokens)[0], self._weights) for text in texts]
+        return [_unit(self._hidden(text)) for text in texts]
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        means = [self._hidden(text).mean(axis=0) for text in texts]
+        return _unit(np.stack(means)) if means else np.zeros((0, self.dimensions), np.float32)
 
     def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
         return self._documents.encode_documents(texts)
+
+    def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
+        return self._documents.encode_both(texts)
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         result = []
@@ -58,13 +65,16 @@ class LeanEncoder:
         return loaded
 
     @cached_property
-    def _documents(self) -> TokenEncoder:
+    def _documents(self) -> PoolingEncoder:
         return self._make_documents()
 
     @cached_property
     def _skipped(self) -> list[int]:
         ids = (embedded.tokenizer().token_to_id(char) for char in string.punctuation)
         return [number for number in ids if number is not None]
+
+    def _hidden(self, question: str) -> Vectors:
+        return hidden_states(self._ids(question, self.query_tokens)[0], self._weights)
 
     def _ids(self, text: str, limit: int) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the token ids of `text` and their character spans, cut to `limit`, the last one kept."""
@@ -75,8 +85,8 @@ class LeanEncoder:
         return ids, offsets
 
 
-def encode(ids: Sequence[int], weights: Weights) -> Vectors:
-    """Return the L2-normalised last hidden states of BERT, shape (tokens, dimensions).
+def hidden_states(ids: Sequence[int], weights: Weights) -> Vectors:
+    """Return the last hidden states of BERT, shape (tokens, dimensions).
 
     The layers are those of Devlin et al. 2018 (arXiv:1810.04805), post-layer-norm, exact GELU.
     """
@@ -96,8 +106,12 @@ def encode(ids: Sequence[int], weights: Weights) -> Vectors:
         hidden = _normalised(
             hidden + _linear(inner, weights, f"{name}.output.dense"), weights, f"{name}.output.LayerNorm"
         )
-    vectors: Vectors = hidden / np.linalg.norm(hidden, axis=1, keepdims=True)
-    return vectors
+    return hidden
+
+
+def _unit(rows: Vectors) -> Vectors:
+    unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
 
 
 def _attention(hidden: Vectors, weights: Weights, name: str) -> Vectors:

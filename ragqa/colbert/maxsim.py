@@ -23,9 +23,18 @@ def maxsim(query: Matrix, documents: Matrix, offsets: Offsets) -> Matrix:
 
 def best_matches(query: Matrix, documents: Matrix, offsets: Offsets) -> Matrix:
     """Return, for each document and query token, the highest dot product: shape (documents, query tokens)."""
-    best = np.zeros((len(offsets) - 1, len(query)), dtype=np.float32)
+    if not len(query) or not len(documents):
+        return np.zeros((len(offsets) - 1, len(query)), dtype=np.float32)
+    return best_of(documents @ query.T, offsets)
+
+
+def best_of(similarities: Matrix, offsets: Offsets) -> Matrix:
+    """Return the highest value per document and column of `similarities`, shape (document tokens, columns).
+
+    A document without tokens gets zeros.
+    """
+    best = np.zeros((len(offsets) - 1, similarities.shape[1]), dtype=np.float32)
     filled = np.flatnonzero(np.diff(offsets))
-    if len(filled) and len(query):
-        similarities = documents @ query.T
+    if len(filled):
         best[filled] = np.maximum.reduceat(similarities, offsets[:-1][filled], axis=0)
     return best

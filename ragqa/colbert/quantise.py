@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +30,65 @@ def encode(vectors: Vectors, codec: Codec) -> bytes:
     return bytes(scales.tobytes() + body)
 
 
-def decode(blobs: list[bytes], tokens: list[int], dimensions: int, codec: Codec) -> Vectors:
-    """Return the vectors of several `encode` results in one array of shape (sum of tokens, dimensions)."""
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """Quantised vectors in memory: `scales` of shape (tokens,), `integers` as the codec stores them."""
+
+    scales: NDArray[np.float16]
+    integers: NDArray[Any]
+    dimensions: int
+    codec: Codec
+
+    def decode(self) -> Vectors:
+        """Return the vectors, shape (tokens, dimensions)."""
+        if self.codec == "int8":
+            vectors = self.integers.astype(np.float32)
+        else:
+            half = self.integers.shape[1]
+            both = np.empty((len(self.integers), 2 * half), dtype=np.float32)
+            np.subtract(self.integers & 15, np.float32(8), out=both[:, :half])
+            np.subtract(self.integers >> 4, np.float32(8), out=both[:, half:])
+            vectors = both[:, : self.dimensions]
+        vectors *= self.scales[:, None].astype(np.float32)
+        return vectors
+
+    def products(self, queries: Vectors) -> Vectors:
+        """Return the dot product of every vector with every query vector, shape (tokens, queries).
+
+        The integers are multiplied as they are; scales and offsets come in afterwards, once a product
+        instead of once a dimension.
+        """
+        if self.codec == "int8":
+            products = self.integers.astype(np.float32) @ queries.T
+        else:
+            half = self.integers.shape[1]
+            low, high = queries[:, :half], queries[:, half:]
+            high = np.pad(high, ((0, 0), (0, half - high.shape[1])))
+            products = (self.integers & 15).astype(np.float32) @ low.T
+            products += (self.integers >> 4).astype(np.float32) @ high.T
+            products -= 8 * queries.sum(axis=1)
+        products *= self.scales[:, None].astype(np.float32)
+        return products
+
+
+def join(blobs: Sequence[bytes], tokens: Sequence[int], dimensions: int, codec: Codec) -> Quantised:
+    """Return several `encode` results as one, one after the other."""
     scales = np.concatenate(
         [np.frombuffer(blob, np.float16, count) for blob, count in zip(blobs, tokens, strict=True)]
+        or [np.zeros(0, np.float16)]
     )
     body = b"".join(
         memoryview(blob)[_SCALE_BYTES * count :] for blob, count in zip(blobs, tokens, strict=True)
     )
     if codec == "int8":
-        integers = np.frombuffer(body, np.int8).reshape(-1, dimensions).astype(np.float32)
-    else:
-        packed = np.frombuffer(body, np.uint8).reshape(len(scales), (dimensions + 1) // 2)
-        integers = _unpack(packed, dimensions)
-    integers *= scales[:, None].astype(np.float32)
-    return integers
+        return Quantised(scales, np.frombuffer(body, np.int8).reshape(-1, dimensions), dimensions, codec)
+    packed = np.frombuffer(body, np.uint8).reshape(-1, (dimensions + 1) // 2)
+    return Quantised(scales, packed, dimensions, codec)
+
+
+def decode(blobs: Sequence[bytes], tokens: Sequence[int], dimensions: int, codec: Codec) -> Vectors:
+    """Return the vectors of several `encode` results in one array of shape (sum of tokens, dimensions)."""
+    return join(blobs, tokens, dimensions, codec).decode()
 
 
 def _pack(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -52,11 +98,3 @@ def _pack(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
     nibbles[:, : integers.shape[1]] = integers + 8
     packed: NDArray[np.uint8] = nibbles[:, :half] | (nibbles[:, half:] << 4)
     return packed
-
-
-def _unpack(packed: NDArray[np.uint8], dimensions: int) -> Vectors:
-    half = packed.shape[1]
-    vectors = np.empty((len(packed), 2 * half), dtype=np.float32)
-    np.subtract(packed & 15, np.float32(8), out=vectors[:, :half])
-    np.subtract(packed >> 4, np.float32(8), out=vectors[:, half:])
-    return vectors[:, :dimensions]

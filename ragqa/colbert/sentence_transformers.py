@@ -24,21 +24,23 @@ BATCH = 32
 class SentenceTransformersEncoder:
     """A TokenEncoder on `sentence_transformers.MultiVectorEncoder`.
 
-    Raises RagqaError when the model is not there or cannot be loaded.
+    `device` and `dtype` are torch's names, `dtype` or "auto". Raises RagqaError when the model is
+    not there or cannot be loaded.
     """
 
-    def __init__(self, settings: EncoderSettings, device: str) -> None:
+    def __init__(self, settings: EncoderSettings, device: str, dtype: str = "auto") -> None:
         quieten()
         is_embedded = settings.model == "embedded"
-        self._queries = _load_embedded(device) if is_embedded else _load_named(settings.model, device)
+        self._queries = load_embedded(device) if is_embedded else load_named(settings.model, device)
         self._set_lengths(settings)
-        self._documents = _faster_copy(self._queries, device)
+        self._documents = in_dtype(self._queries, document_dtype(device, dtype))
+        self._queries = in_dtype(self._queries, "float32" if dtype == "auto" else dtype)
         self.dimensions = int(
             embedded.DIMENSIONS if is_embedded else self.encode_queries(["size"])[0].shape[1]
         )
         self.identity = embedded.identity(settings.document_tokens)
         if not is_embedded:
-            weights = _weights(self._queries, settings.model)
+            weights = weights_of(self._queries, settings.model)
             self.identity.update(model=settings.model, weights=weights, dimensions=self.dimensions)
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
@@ -52,6 +54,26 @@ class SentenceTransformersEncoder:
             list(texts), batch_size=BATCH, convert_to_numpy=True, show_progress_bar=False
         )
         return [np.asarray(matrix, dtype=np.float32) for matrix in vectors]
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        features = self._queries.encode_query(
+            list(texts), batch_size=BATCH, output_value=None, show_progress_bar=False
+        )
+        return self._pooled(features)
+
+    def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
+        features = self._documents.encode_document(
+            list(texts), batch_size=BATCH, output_value=None, show_progress_bar=False
+        )
+        tokens = [item["token_embeddings"][item["attention_mask"].bool()].float().cpu() for item in features]
+        return [matrix.numpy() for matrix in tokens], self._pooled(features)
+
+    def _pooled(self, features: Sequence[dict[str, Any]]) -> Vectors:
+        """Return the normalised means that the embedded model's Pooling module left among its features."""
+        if not features:
+            return np.zeros((0, self.dimensions), np.float32)
+        rows: Vectors = np.stack([item["sentence_embedding"].float().cpu().numpy() for item in features])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         prompt = self._queries.prompts.get("document") or ""
@@ -96,11 +118,13 @@ def quieten() -> None:
     logging.disable_progress_bar()
 
 
-def _load_embedded(device: str) -> MultiVectorEncoder:
+def load_embedded(device: str) -> MultiVectorEncoder:
+    """Return the embedded model as a multi-vector encoder that gives the mean of its vectors as well."""
     # Built from modules: loading the folder by name would add a projection layer with random weights.
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from sentence_transformers.sentence_transformer.modules import Pooling
 
     transformer = Transformer(
         str(embedded.verified_folder()),
@@ -110,6 +134,7 @@ def _load_embedded(device: str) -> MultiVectorEncoder:
     return MultiVectorEncoder(
         modules=[
             transformer,
+            Pooling(embedded.DIMENSIONS, pooling_mode="mean"),
             MultiVectorMask(skiplist_words=list(string.punctuation)),
             Normalize(module_input_name="token_embeddings"),
         ],
@@ -117,7 +142,7 @@ def _load_embedded(device: str) -> MultiVectorEncoder:
     )
 
 
-def _load_named(model: str, device: str) -> MultiVectorEncoder:
+def load_named(model: str, device: str) -> MultiVectorEncoder:
     from sentence_transformers import MultiVectorEncoder
 
     try:
@@ -127,22 +152,34 @@ def _load_named(model: str, device: str) -> MultiVectorEncoder:
         raise RagqaError(f"The ColBERT checkpoint {model} cannot be loaded: {reason}") from error
 
 
-def _faster_copy(model: MultiVectorEncoder, device: str) -> MultiVectorEncoder:
-    """Return a bfloat16 copy for documents where the CPU multiplies bfloat16 natively, else the model itself.
+def document_dtype(device: str, dtype: str) -> str:
+    """Return the number format for documents: `dtype`, or for "auto" the fastest that loses nothing.
 
-    Decided by what the CPU says of itself and not by a race, so that one machine always makes the
-    same vectors.
+    That is bfloat16 where the device multiplies it natively, and float32 elsewhere. Decided by what
+    the device says of itself and not by a race, so that one machine always makes the same vectors.
     """
     import torch
 
+    if dtype != "auto":
+        return dtype
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     capabilities: dict[str, Any] = dict(getattr(torch.cpu, "get_capabilities", dict)())
     native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-    if device != "cpu" or not native:
+    return "bfloat16" if device == "cpu" and native else "float32"
+
+
+def in_dtype(model: MultiVectorEncoder, dtype: str) -> MultiVectorEncoder:
+    """Return `model` itself where it has that number format, else a copy in it."""
+    import torch
+
+    wanted = getattr(torch, dtype)
+    if next(model.parameters()).dtype == wanted:
         return model
-    return copy.deepcopy(model).to(torch.bfloat16)
+    return copy.deepcopy(model).to(wanted)
 
 
-def _weights(model: MultiVectorEncoder, name: str) -> str:
+def weights_of(model: MultiVectorEncoder, name: str) -> str:
     """Return what pins the weights: the hub's commit, or the hash of the files of a local folder."""
     path = Path(name).expanduser()
     if not path.is_dir():

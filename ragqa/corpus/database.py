@@ -20,7 +20,7 @@ from ragqa.types import Document, Passage
 # "rgqa": marks the file as ours in its header (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x72677161
 # How many migrations make today's tables; kept in the header too, so that opening needs no table.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 # SQLite's own default limit on bound variables was 999 for long; stay under it everywhere.
 VARIABLES = 900
@@ -177,6 +177,13 @@ class Corpus:
     def count(self, table: str) -> int:
         """Return the number of rows of `table`, one of this file's own tables."""
         return int(self.connection.execute(f"SELECT count(*) FROM [{table}]").fetchone()[0])
+
+    def state(self) -> tuple[int, int]:
+        """Return a value that changes with every change of the file, by this connection or another.
+
+        What was read of the file may be kept in memory as long as it stays the same.
+        """
+        return self._pragma("data_version"), self.connection.total_changes
 
     def document(self, document_id: str) -> Document | None:
         row = self.connection.execute(

@@ -14,6 +14,13 @@ def m001_corpus(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m002_dense_vectors(db: Database) -> None:
+    """One vector per passage and encoder, apart from the token vectors so that all are read in one sweep."""
+    for statement in _M002:
+        db.execute(statement)
+
+
 _M001 = (
     # What the corpus was made with: today the chunking. One JSON value per name.
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -56,4 +63,15 @@ _M001 = (
         UNIQUE (encoder, passage)
     )""",
     "CREATE INDEX token_vectors_passage ON token_vectors (passage)",
+)
+
+_M002 = (
+    """CREATE TABLE dense_vectors (
+        rowid INTEGER PRIMARY KEY,
+        passage INTEGER NOT NULL REFERENCES passages (rowid) ON DELETE CASCADE,
+        encoder INTEGER NOT NULL REFERENCES encoders (rowid) ON DELETE CASCADE,
+        data BLOB NOT NULL,
+        UNIQUE (encoder, passage)
+    )""",
+    "CREATE INDEX dense_vectors_passage ON dense_vectors (passage)",
 )

@@ -19,7 +19,8 @@ from ragqa.cli.question import open_pipeline
 from ragqa.cli.run import run
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.store import indexed_text
+from ragqa.corpus.derived import indexed_text
+from ragqa.device import Compute
 from ragqa.operations import build_index
 from ragqa.types import Hit
 
@@ -34,7 +35,7 @@ def bench(
     """Print the median time to rerank 10 and 100 candidates, stored vectors against encoding anew."""
     with open_pipeline("fts-colbert", db, None) as pipeline:
         build_index(pipeline)
-        encoder = load_encoder(EncoderSettings(), pipeline.config.device)
+        encoder = load_encoder(EncoderSettings(), Compute(pipeline.config.device, pipeline.config.dtype))
 
         def anew(hits: list[Hit]) -> None:
             (query,) = encoder.encode_queries([question])

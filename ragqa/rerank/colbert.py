@@ -6,32 +6,24 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import ClassVar
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel
 
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import check_engine, load_encoder
 from ragqa.colbert.maxsim import maxsim
 from ragqa.colbert.quantise import Codec
 from ragqa.colbert.store import TokenStore
-from ragqa.retrieve.fusion import Fusion, fuse
-from ragqa.stages import Resources
+from ragqa.rerank.order import FuseSettings, reorder
+from ragqa.stages import Resources, pick
 from ragqa.types import Hit
 
 STAGE = "colbert"
 
 
-class ColbertSettings(EncoderSettings):
+class ColbertSettings(FuseSettings, EncoderSettings):
     """The encoder's keys, the `codec` of the stored vectors, and `fuse`: to blend with the order given."""
 
     codec: Codec = "int4"
-    fuse: Fusion | None = None
-
-    @field_validator("fuse")
-    @classmethod
-    def _two_weights(cls, fuse: Fusion | None) -> Fusion | None:
-        if fuse is not None and len(fuse.weights) not in (0, 2):
-            raise ValueError("weights must be two: of the order given, and of ColBERT's")
-        return fuse
 
 
 class ColbertReranker:
@@ -47,26 +39,21 @@ class ColbertReranker:
     @cached_property
     def store(self) -> TokenStore:
         """The token vectors; loading them loads the encoder, so it waits until the first use."""
-        names = EncoderSettings.model_fields
-        settings = EncoderSettings(**{name: getattr(self.settings, name) for name in names})
-        encoder = load_encoder(settings, self.resources.device)
+        encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute)
         return TokenStore(self.resources.corpus, encoder, self.settings.codec, self.resources.note)
 
     def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
         if not hits:
             return []
-        self.store.check()
+        self.prepare()
         matrix = self.store.load([hit.passage for hit in hits])
         (question,) = self.store.encoder.encode_queries([query])
         scores = maxsim(question, matrix.vectors, matrix.offsets).tolist()
-        scored = [
-            Hit(hit.passage, hit.rank, score, {**hit.scores, STAGE: score})
-            for hit, score in zip(hits, scores, strict=True)
-        ]
-        best_first = sorted(scored, key=lambda hit: (-hit.score, hit.rank))
-        if self.settings.fuse is not None:
-            return fuse([list(hits), best_first], self.settings.fuse, k)
-        return [Hit(hit.passage, rank, hit.score, hit.scores) for rank, hit in enumerate(best_first[:k], 1)]
+        return reorder(hits, scores, STAGE, self.settings.fuse, k)
+
+    def prepare(self) -> None:
+        """Candidates without vectors are encoded when they come up, so nothing need be ready."""
+        self.store.check()
 
     def missing(self) -> int:
         return self.store.missing()

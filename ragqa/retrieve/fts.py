@@ -16,6 +16,7 @@ from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
 from ragqa.retrieve.match import match_expression
+from ragqa.retrieve.ranking import hits
 from ragqa.retrieve.stopwords import STOP_LISTS
 from ragqa.stages import Resources
 from ragqa.types import Hit
@@ -54,8 +55,7 @@ class FullTextRetriever:
         return match_expression(query, STOP_LISTS[self.settings.stop_words])
 
     def search(self, query: str, k: int) -> list[Hit]:
-        if self.missing():
-            self.build()
+        self.prepare()
         expression = self.match_expression(query)
         if not expression:
             return []
@@ -65,15 +65,15 @@ class FullTextRetriever:
             f" WHERE {self.table} MATCH ? ORDER BY score DESC, rowid LIMIT ?",
             [weights.title, weights.headings, weights.text, expression, k],
         ).fetchall()
-        scores = dict(rows)
-        passages = self.corpus.passages(list(scores))
-        return [
-            Hit(passage, rank, scores[passage.rowid], {STAGE: scores[passage.rowid]})
-            for rank, passage in enumerate(passages, 1)
-        ]
+        return hits(self.corpus, [row[0] for row in rows], [row[1] for row in rows], STAGE)
 
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self.search(query, k) for query in queries]
+
+    def prepare(self) -> None:
+        """Make the index where there is none: it takes a second at most for what fits a laptop."""
+        if not _exists(self.corpus, self.table):
+            self.build()
 
     def missing(self) -> int:
         """Return how many passages are not indexed: none or all, since triggers keep an index whole."""

@@ -9,7 +9,7 @@ from ragqa import embedded
 from ragqa.colbert.encoder import EncoderSettings, TokenEncoder
 from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
-from ragqa.device import resolve_device
+from ragqa.device import Compute, resolve_device
 from ragqa.errors import RagqaError, UsageError
 
 TEXTS = ["Green tea, steeped at 70 degrees!", "A flat tyre is mended with a patch."]
@@ -17,7 +17,7 @@ TEXTS = ["Green tea, steeped at 70 degrees!", "A flat tyre is mended with a patc
 
 @pytest.fixture(scope="module")
 def encoder() -> TokenEncoder:
-    return load_encoder(EncoderSettings(), "cpu")
+    return load_encoder(EncoderSettings(), Compute("cpu"))
 
 
 def test_the_embedded_vectors_are_those_of_the_plain_transformer(encoder: TokenEncoder) -> None:
@@ -52,7 +52,7 @@ def test_every_document_vector_knows_its_characters(encoder: TokenEncoder) -> No
 @pytest.mark.parametrize("query_tokens", [0, 8])
 def test_the_lean_question_path_gives_the_engines_own_vectors(query_tokens: int) -> None:
     settings = EncoderSettings(query_tokens=query_tokens)
-    lean = load_encoder(settings, "cpu")
+    lean = load_encoder(settings, Compute("cpu"))
     engine = SentenceTransformersEncoder(settings, "cpu")
     questions = [*TEXTS, "", "what is shot-scraper? ünïcode 語 🙂", "long " * 700]
     assert lean.identity == engine.identity
@@ -72,12 +72,12 @@ def test_weights_that_are_not_the_official_ones_are_refused(monkeypatch: pytest.
 
 def test_a_checkpoint_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(RagqaError, match="nowhere/at-all cannot be loaded"):
-        load_encoder(EncoderSettings(model="nowhere/at-all"), "cpu")
+        load_encoder(EncoderSettings(model="nowhere/at-all"), Compute("cpu"))
 
 
 def test_unknown_engines_and_devices_are_said() -> None:
     with pytest.raises(UsageError, match="no ColBERT engine 'steam'. Known: sentence-transformers"):
-        load_encoder(EncoderSettings(engine="steam"), "cpu")
+        load_encoder(EncoderSettings(engine="steam"), Compute("cpu"))
     with pytest.raises(UsageError, match="no device 'gpu'"):
         resolve_device("gpu")
     with pytest.raises(UsageError, match=r"cuda:99 is not on this machine. There is: cpu"):

@@ -9,8 +9,10 @@ import pytest
 from ragqa.colbert import store as store_module
 from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
 from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.store import TokenStore, indexed_text, stored_encoders
+from ragqa.corpus.derived import indexed_text
+from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.corpus.database import Corpus
+from ragqa.device import Compute
 from ragqa.errors import RagqaError
 from ragqa.types import Passage
 
@@ -96,8 +98,8 @@ def test_a_corpus_indexed_with_another_model_is_refused(corpus: Corpus) -> None:
 
 
 def test_the_fingerprint_changes_with_all_that_decides_the_bytes(corpus: Corpus) -> None:
-    encoder = load_encoder(EncoderSettings(), "cpu")
-    shorter = load_encoder(EncoderSettings(document_tokens=64), "cpu")
+    encoder = load_encoder(EncoderSettings(), Compute("cpu"))
+    shorter = load_encoder(EncoderSettings(document_tokens=64), Compute("cpu"))
     prints = {
         TokenStore(corpus, encoder, "int8").fingerprint,
         TokenStore(corpus, encoder, "int4").fingerprint,

@@ -4,6 +4,7 @@ import pytest
 
 from ragqa.config import StageSettings
 from ragqa.corpus.database import Corpus
+from ragqa.device import Compute
 from ragqa.errors import UsageError
 from ragqa.retrieve.fts import FullTextRetriever, full_text_indexes
 from ragqa.stages import Resources, make_retriever
@@ -11,7 +12,7 @@ from ragqa.stages import Resources, make_retriever
 
 def retriever(corpus: Corpus, **options: object) -> FullTextRetriever:
     stage = StageSettings(type="fts", **options)  # type: ignore[arg-type]
-    made = make_retriever(stage, Resources(corpus, "cpu", print))
+    made = make_retriever(stage, Resources(corpus, Compute("cpu"), print))
     assert isinstance(made, FullTextRetriever)
     return made
 

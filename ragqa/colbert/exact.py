@@ -1,0 +1,75 @@
+"""MaxSim over every stored token vector: the full ColBERT ranking, with no index to build."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragqa.colbert.encoder import Vectors
+from ragqa.colbert.maxsim import Matrix, Offsets, best_of
+from ragqa.colbert.quantise import Quantised, join
+from ragqa.colbert.store import TABLE, TokenStore
+
+# Token vectors that are multiplied at a time: few enough that they stay in the processor's cache.
+BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Passages whose vectors are multiplied together."""
+
+    rowids: list[int]
+    vectors: Quantised
+    offsets: Offsets
+
+
+class ExactSearch:
+    """Scores all passages of a TokenStore; keeps their vectors in memory, packed, while the file is unchanged."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self.store = store
+        self._kept: tuple[tuple[int, int], list[_Block]] | None = None
+
+    def scores(self, questions: Sequence[Vectors]) -> tuple[list[int], Matrix]:
+        """Return the passages' keys and their MaxSim with each question, shape (passages, questions)."""
+        blocks = self._blocks()
+        rowids = [rowid for block in blocks for rowid in block.rowids]
+        query = np.concatenate([*questions, np.zeros((0, self.store.encoder.dimensions), np.float32)])
+        ends = np.cumsum([len(question) for question in questions])
+        result = np.empty((len(rowids), len(questions)), np.float32)
+        start = 0
+        for block in blocks:
+            matches = best_of(block.vectors.products(query), block.offsets)
+            for number, part in enumerate(np.split(matches, ends[:-1], axis=1)):
+                result[start : start + len(block.rowids), number] = part.sum(axis=1)
+            start += len(block.rowids)
+        return rowids, result
+
+    def _blocks(self) -> list[_Block]:
+        state = self.store.corpus.state()
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, self._read())
+        return self._kept[1]
+
+    def _read(self) -> list[_Block]:
+        rows = self.store.corpus.connection.execute(
+            f"SELECT passage, tokens, data FROM {TABLE} WHERE encoder = ? ORDER BY passage",
+            [self.store.encoder_row()],
+        )
+        blocks: list[_Block] = []
+        pending: list[tuple[int, int, bytes]] = []
+        size = 0
+        for row in rows:
+            pending.append(row)
+            size += row[1]
+            if size >= BLOCK:
+                blocks.append(self._block(pending))
+                pending, size = [], 0
+        return [*blocks, self._block(pending)] if pending else blocks
+
+    def _block(self, rows: Sequence[tuple[int, int, bytes]]) -> _Block:
+        rowids, tokens, blobs = zip(*rows, strict=True)
+        vectors = join(blobs, tokens, self.store.encoder.dimensions, self.store.codec)
+        return _Block(list(rowids), vectors, np.concatenate([[0], np.cumsum(tokens)]).astype(np.int64))

@@ -1,0 +1,236 @@
+"""What an encoder made of each passage, kept in a table of the corpus file: made once, resumably.
+
+The rules that all such stores share live here (fingerprint, what is missing, building, encoding on
+the fly); what the vectors are is for the rooms that use them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from ragqa.corpus.database import Corpus, batches
+from ragqa.errors import RagqaError
+from ragqa.types import Passage
+
+# How many passages are encoded between two commits.
+COMMIT_EVERY = 256
+# How many passages without vectors a search encodes by itself before it asks for `ragqa index`.
+ON_THE_FLY = 500
+
+# The values of a row besides passage and encoder, in the order of the store's `columns`.
+Row = tuple[Any, ...]
+
+
+def indexed_text(passage: Passage) -> tuple[str, int]:
+    """Return what is encoded of a passage, and where in it the passage's own text begins.
+
+    The title and the headings go before the text, because a passage from the middle of a document
+    seldom says what it is about. A first line that repeats the last heading is not said twice.
+    """
+    path = [step for step in (passage.title, *passage.headings) if step]
+    if path and passage.text.lstrip("# ").startswith(path[-1]):
+        path.pop()
+    prefix = " > ".join(path)[:300]
+    return (f"{prefix}\n{passage.text}", len(prefix) + 1) if prefix else (passage.text, 0)
+
+
+class PassageStore(ABC):
+    """One encoder's rows in one corpus; `note` is told what will take a while.
+
+    `identity` is all that decides the stored bytes except the passage itself.
+    """
+
+    table: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    what: ClassVar[str]
+
+    def __init__(
+        self, corpus: Corpus, identity: Mapping[str, Any], note: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.corpus = corpus
+        self.note = note
+        self.description = json.dumps({**identity, "text": "title > headings, text"}, sort_keys=True)
+
+    @abstractmethod
+    def encode(self, passages: Sequence[Passage]) -> dict[int, Row]:
+        """Return the row of each passage, by the passage's rowid."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides the stored bytes except the passage itself."""
+        return hashlib.sha256(self.description.encode()).hexdigest()
+
+    def missing(self) -> int:
+        """Return how many passages have no row from this encoder yet."""
+        return self.corpus.count("passages") - self.stored()
+
+    def stored(self) -> int:
+        """Return how many passages have a row from this encoder."""
+        query = f"SELECT count(*) FROM {self.table} WHERE encoder = ?"
+        return int(self.corpus.connection.execute(query, [self.encoder_row()]).fetchone()[0])
+
+    def check(self) -> None:
+        """Raise RagqaError when nothing is stored from this encoder, but something from another is."""
+        if self._has_any():
+            return
+        other = self.corpus.connection.execute(
+            "SELECT description FROM encoders WHERE EXISTS"
+            f" (SELECT 1 FROM {self.table} WHERE encoder = encoders.rowid)"
+        ).fetchone()
+        if other:
+            raise RagqaError(
+                f"The corpus {self.corpus.path} is indexed with {_say(other[0])}, and this config wants "
+                f"{_say(self.description)}: ragqa index -c CONFIG makes its vectors."
+            )
+
+    def complete(self) -> None:
+        """Make the few rows that are missing; raise RagqaError when they are many.
+
+        For stages that search all rows: one that lacked some would silently not find their passages.
+        """
+        missing = self.missing()
+        if not missing:
+            return
+        self.check()
+        if missing > ON_THE_FLY or not self.corpus.writable:
+            raise RagqaError(
+                f"{missing:,} passages of {self.corpus.path} have no {self.what} yet: ragqa index -c CONFIG "
+                "makes them."
+            )
+        self.note(f"Passages without {self.what}: {missing:,}. Making them now (ragqa index does it once).")
+        self.build()
+
+    def build(
+        self,
+        on_passages: Callable[[int, int], None] = lambda done, total: None,
+        beside: PassageStore | None = None,
+    ) -> int:
+        """Encode every passage that has no row, longest first, and return how many that were.
+
+        Commits every COMMIT_EVERY passages: a killed run goes on from there. `on_passages` is told
+        how many of how many are done. Passages of like length share a batch, so little is padding.
+        With `beside`, that store's rows are made in the same pass where the encoder can.
+        """
+        with self.corpus.writing():
+            rows = self.corpus.connection.execute(
+                "SELECT rowid FROM passages WHERE rowid NOT IN"
+                f" (SELECT passage FROM {self.table} WHERE encoder = ?) ORDER BY length(text) DESC, rowid",
+                [self.encoder_row()],
+            ).fetchall()
+            rowids = [row[0] for row in rows]
+            done = 0
+            for batch in batches(rowids, COMMIT_EVERY):
+                self._store(self.corpus.passages(batch), beside)
+                done += len(batch)
+                on_passages(done, len(rowids))
+        return done
+
+    def rows_of(self, passages: Sequence[Passage], vectors: Any) -> dict[int, Row]:
+        """Return the rows for `vectors` that another store's encoder made of `passages`, one each.
+
+        Only a store that `build` can be given as `beside` overrides this.
+        """
+        raise TypeError(f"{type(self).__name__} takes no vectors of another store's encoder")
+
+    def encode_with(self, passages: Sequence[Passage], beside: PassageStore) -> list[dict[int, Row]]:
+        """Return this store's rows and those of `beside`, as one encoder pass gives them.
+
+        Only a store whose encoder gives both overrides this; here nothing is made for `beside`.
+        """
+        return [self.encode(passages), {}]
+
+    def read(self, passages: Sequence[Passage]) -> dict[int, Row]:
+        """Return the rows of `passages`; one that is missing is made now, and stored if nobody else writes."""
+        found = self._read(passages)
+        lacking = [passage for passage in passages if passage.rowid not in found]
+        if lacking:
+            found.update(self._encode_now(lacking))
+        return found
+
+    # -- the table ----------------------------------------------------------------------------
+
+    def encoder_row(self) -> int:
+        """Return the encoder's key in the corpus file; -1 while nothing is stored."""
+        row = self.corpus.connection.execute(
+            "SELECT rowid FROM encoders WHERE fingerprint = ?", [self.fingerprint]
+        ).fetchone()
+        return -1 if row is None else int(row[0])
+
+    def _has_any(self) -> bool:
+        query = f"SELECT EXISTS (SELECT 1 FROM {self.table} WHERE encoder = ?)"
+        return bool(self.corpus.connection.execute(query, [self.encoder_row()]).fetchone()[0])
+
+    def _read(self, passages: Sequence[Passage]) -> dict[int, Row]:
+        encoder = self.encoder_row()
+        found: dict[int, Row] = {}
+        for batch in batches([passage.rowid for passage in passages]):
+            marks = ",".join("?" * len(batch))
+            rows = self.corpus.connection.execute(
+                f"SELECT passage, {', '.join(self.columns)} FROM {self.table}"
+                f" WHERE encoder = ? AND passage IN ({marks})",
+                [encoder, *batch],
+            )
+            found.update((row[0], row[1:]) for row in rows)
+        return found
+
+    def _encode_now(self, passages: Sequence[Passage]) -> dict[int, Row]:
+        self.note(
+            f"Passages without {self.what}: {len(passages):,}. Making them now (ragqa index does it once)."
+        )
+        made = self.encode(passages)
+        if self.corpus.writable:
+            try:
+                with self.corpus.writing(wait_s=0), self.corpus.transaction():
+                    self.insert(made)
+            except RagqaError:
+                pass  # somebody is writing: the question is answered all the same, and the next one stores
+        return made
+
+    def _store(self, passages: Sequence[Passage], beside: PassageStore | None) -> None:
+        if beside is None:
+            rows = self.encode(passages)
+            with self.corpus.transaction():
+                self.insert(rows)
+            return
+        rows, others = self.encode_with(passages, beside)
+        with self.corpus.transaction():
+            self.insert(rows)
+            beside.insert(others)
+
+    def insert(self, made: Mapping[int, Row]) -> None:
+        """Write rows, within a transaction of the caller's."""
+        connection = self.corpus.connection
+        connection.execute(
+            "INSERT OR IGNORE INTO encoders (fingerprint, description) VALUES (?, ?)",
+            [self.fingerprint, self.description],
+        )
+        encoder = self.encoder_row()
+        marks = ", ".join("?" * len(self.columns))
+        # A passage may have been deleted while its text was being encoded.
+        connection.executemany(
+            f"INSERT OR IGNORE INTO {self.table} (passage, encoder, {', '.join(self.columns)})"
+            f" SELECT rowid, ?, {marks} FROM passages WHERE rowid = ?",
+            [(encoder, *row, rowid) for rowid, row in made.items()],
+        )
+
+
+def drop_encoders(corpus: Corpus, kept: Sequence[str], tables: Sequence[str]) -> int:
+    """Delete the rows of every encoder whose fingerprint is not in `kept`; return how many rows."""
+    marks = ",".join("?" * len(kept))
+    dropped = 0
+    with corpus.writing(), corpus.transaction():
+        unused = f"encoder IN (SELECT rowid FROM encoders WHERE fingerprint NOT IN ({marks}))"
+        for table in tables:
+            dropped += corpus.connection.execute(f"DELETE FROM {table} WHERE {unused}", kept).rowcount
+        corpus.connection.execute(f"DELETE FROM encoders WHERE fingerprint NOT IN ({marks})", kept)
+    return dropped
+
+
+def _say(description: str) -> str:
+    identity = json.loads(description)
+    return f"{identity['model']} ({identity['codec']})"

@@ -1,0 +1,61 @@
+"""A cross-encoder as second stage: one model reads question and passage together, once for every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel
+
+from ragqa.config import Strict
+from ragqa.corpus.derived import indexed_text
+from ragqa.errors import RagqaError
+from ragqa.rerank.order import FuseSettings, reorder
+from ragqa.stages import Resources
+from ragqa.types import Hit
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+STAGE = "cross-encoder"
+BATCH = 32
+
+
+class CrossEncoderSettings(FuseSettings, Strict):
+    """`model` is a folder or a hub name of a sentence-transformers CrossEncoder; `fuse` blends the orders."""
+
+    model: str = "cross-encoder/ms-marco-MiniLM-L6-v2"
+
+
+class CrossEncoderReranker:
+    """The second stage `cross-encoder`. Scores are the model's own; raises RagqaError when it cannot be loaded."""
+
+    Settings: ClassVar[type[BaseModel]] = CrossEncoderSettings
+
+    def __init__(self, settings: CrossEncoderSettings, resources: Resources) -> None:
+        self.settings = settings
+        self.resources = resources
+
+    @cached_property
+    def model(self) -> CrossEncoder:
+        from sentence_transformers import CrossEncoder
+
+        from ragqa.colbert.sentence_transformers import document_dtype, in_dtype, quieten
+
+        quieten()
+        compute = self.resources.compute
+        device = compute.torch_device()
+        try:
+            model = CrossEncoder(self.settings.model, device=device, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise RagqaError(f"The cross-encoder {self.settings.model} cannot be loaded: {reason}") from error
+        return in_dtype(model, document_dtype(device, compute.dtype))
+
+    def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
+        if not hits:
+            return []
+        pairs = [(query, indexed_text(hit.passage)[0]) for hit in hits]
+        scores = self.model.predict(pairs, batch_size=BATCH, show_progress_bar=False, convert_to_tensor=True)
+        return reorder(hits, scores.float().cpu().tolist(), STAGE, self.settings.fuse, k)

@@ -1,0 +1,61 @@
+"""Dense retrieval: cosine between the question's vector and every passage's, all of them compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from ragqa.retrieve.embeddings import Codec, DenseStore, EmbedderSettings, load_embedder
+from ragqa.retrieve.ranking import best, hits
+from ragqa.stages import Resources, pick
+from ragqa.types import Hit
+
+STAGE = "dense"
+
+
+class DenseSettings(EmbedderSettings):
+    """The model's keys, and `codec`: the number format of the stored vectors."""
+
+    codec: Codec = "float16"
+
+
+class DenseRetriever:
+    """The first stage `dense`. Scores are cosines."""
+
+    Settings: ClassVar[type[BaseModel]] = DenseSettings
+
+    def __init__(self, settings: DenseSettings, resources: Resources) -> None:
+        self.settings = settings
+        self.resources = resources
+
+    @cached_property
+    def store(self) -> DenseStore:
+        """The vectors; loading them loads the model, so it waits until the first use."""
+        embedder = load_embedder(pick(self.settings, EmbedderSettings), self.resources.compute)
+        return DenseStore(self.resources.corpus, embedder, self.settings.codec, self.resources.note)
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        return self.search_batch([query], k)[0]
+
+    def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        self.prepare()
+        matrix = self.store.matrix()
+        products = matrix.products(self.store.embedder.embed_queries(queries))
+        found = []
+        for scores in products.T:
+            places = best(scores, k)
+            rowids = [matrix.rowids[place] for place in places]
+            found.append(hits(self.resources.corpus, rowids, scores[places].tolist(), STAGE))
+        return found
+
+    def prepare(self) -> None:
+        self.store.complete()
+
+    def missing(self) -> int:
+        return self.store.missing()
+
+    def build(self, on_passages: Callable[[int, int], None] = lambda done, total: None) -> int:
+        return self.store.build(on_passages)

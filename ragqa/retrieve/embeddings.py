@@ -1,0 +1,240 @@
+"""Dense vectors: the models that make one vector of a text, and their rows in the corpus file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Vectors
+from ragqa.colbert.engines import load_encoder
+from ragqa.config import Strict
+from ragqa.corpus.database import Corpus
+from ragqa.corpus.derived import PassageStore, Row, indexed_text
+from ragqa.device import Compute
+from ragqa.errors import RagqaError
+from ragqa.types import Passage
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+TABLE = "dense_vectors"
+BATCH = 32
+# Rows that are multiplied at a time: few enough that their float32 form stays in the processor's cache.
+BLOCK = 2048
+
+Codec = Literal["float32", "float16", "int8"]
+
+
+class EmbedderSettings(Strict):
+    """Which model makes a text's vector: "embedded", a folder or a hub name.
+
+    `query_prompt` and `document_prompt` are put before the texts; without them the model's own
+    prompts are, where it has some.
+    """
+
+    model: str = "embedded"
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+
+
+class Embedder(Protocol):
+    """Turns texts into L2-normalised vectors, shape (texts, dimensions)."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors: ...
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors: ...
+
+
+class EmbeddedEmbedder:
+    """The embedded model: the mean of the token vectors that late interaction uses."""
+
+    def __init__(self, encoder: PoolingEncoder) -> None:
+        self.encoder = encoder
+        self.identity = {**encoder.identity, "pooling": "mean"}
+        self.dimensions = encoder.dimensions
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self.encoder.embed_queries(texts)
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        return self.encoder.encode_both(texts)[1]
+
+
+class SentenceTransformersEmbedder:
+    """Any embedding model that sentence-transformers loads; raises RagqaError for one that it cannot."""
+
+    def __init__(self, settings: EmbedderSettings, compute: Compute) -> None:
+        from ragqa.colbert.sentence_transformers import document_dtype, in_dtype, quieten, weights_of
+
+        quieten()
+        device = compute.torch_device()
+        model = _load(settings.model, device)
+        self.settings = settings
+        self._documents = in_dtype(model, document_dtype(device, compute.dtype))
+        self._queries = in_dtype(model, "float32" if compute.dtype == "auto" else compute.dtype)
+        self.dimensions = self.embed_queries(["size"]).shape[1]
+        prompt = settings.document_prompt
+        self.identity = {
+            "model": settings.model,
+            "weights": weights_of(model, settings.model),
+            "dimensions": self.dimensions,
+            "prompt": model.prompts.get("document", "") if prompt is None else prompt,
+        }
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._normalised(self._queries.encode_query, texts, self.settings.query_prompt)
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        return self._normalised(self._documents.encode_document, texts, self.settings.document_prompt)
+
+    def _normalised(self, encode: Callable[..., Any], texts: Sequence[str], prompt: str | None) -> Vectors:
+        vectors = encode(
+            list(texts),
+            prompt=prompt,
+            batch_size=BATCH,
+            normalize_embeddings=True,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        rows: Vectors = vectors.float().cpu().numpy()
+        return rows
+
+
+@cache
+def load_embedder(settings: EmbedderSettings, compute: Compute) -> Embedder:
+    """Return the model that `settings` name, loaded once per process."""
+    if settings.model != "embedded":
+        return SentenceTransformersEmbedder(settings, compute)
+    encoder = load_encoder(EncoderSettings(), compute)
+    assert isinstance(encoder, PoolingEncoder)
+    return EmbeddedEmbedder(encoder)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseMatrix:
+    """All stored vectors: `rows` of shape (passages, dimensions) in the codec's own format.
+
+    A row times its scale is the vector; `rowids` are the passages' keys.
+    """
+
+    rowids: list[int]
+    rows: NDArray[Any]
+    scales: NDArray[np.float32]
+
+    def products(self, queries: Vectors) -> Vectors:
+        """Return the cosine of every passage with every query, shape (passages, queries)."""
+        result = np.empty((len(self.rowids), len(queries)), np.float32)
+        for start in range(0, len(self.rowids), BLOCK):
+            block = self.rows[start : start + BLOCK].astype(np.float32, copy=False)
+            np.matmul(block, queries.T, out=result[start : start + BLOCK])
+        result *= self.scales[:, None]
+        return result
+
+    def vectors(self, places: Sequence[int]) -> Vectors:
+        """Return the vectors at these places, L2-normalised."""
+        rows: Vectors = self.rows[list(places)].astype(np.float32)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+class DenseStore(PassageStore):
+    """The stored vectors of one model in one corpus; `matrix` keeps them in memory while the file is unchanged."""
+
+    table = TABLE
+    columns = ("data",)
+    what = "dense vectors"
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        embedder: Embedder,
+        codec: Codec,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        super().__init__(corpus, {**embedder.identity, "codec": codec}, note)
+        self.embedder = embedder
+        self.codec: Codec = codec
+        self._kept: tuple[tuple[int, int], DenseMatrix] | None = None
+
+    def encode(self, passages: Sequence[Passage]) -> dict[int, Row]:
+        texts = [indexed_text(passage)[0] for passage in passages]
+        return self.rows_of(passages, self.embedder.embed_documents(texts))
+
+    def rows_of(self, passages: Sequence[Passage], vectors: Vectors) -> dict[int, Row]:
+        rows = zip(passages, vectors, strict=True)
+        return {passage.rowid: (_to_bytes(vector, self.codec),) for passage, vector in rows}
+
+    def comes_with(self, encoder: object) -> bool:
+        """Tell whether `encoder`'s pass over a text gives this store's vector too."""
+        identity = getattr(encoder, "identity", None)
+        return isinstance(self.embedder, EmbeddedEmbedder) and self.embedder.encoder.identity == identity
+
+    def matrix(self) -> DenseMatrix:
+        """Return all stored vectors."""
+        state = self.corpus.state()
+        if self._kept is None or self._kept[0] != state:
+            rows = self.corpus.connection.execute(
+                f"SELECT passage, data FROM {TABLE} WHERE encoder = ? ORDER BY passage", [self.encoder_row()]
+            ).fetchall()
+            data = b"".join(row[1] for row in rows)
+            self._kept = (
+                state,
+                _from_bytes([row[0] for row in rows], data, self.embedder.dimensions, self.codec),
+            )
+        return self._kept[1]
+
+
+def stored_embedders(corpus: Corpus) -> list[dict[str, Any]]:
+    """Return what is stored per embedding model: model, codec, passages, bytes."""
+    rows = corpus.connection.execute(
+        "SELECT e.fingerprint, e.description, count(*), sum(length(v.data))"
+        f" FROM encoders e JOIN {TABLE} v ON v.encoder = e.rowid GROUP BY e.rowid ORDER BY e.rowid"
+    )
+    return [
+        {
+            "fingerprint": fingerprint,
+            "model": json.loads(description)["model"],
+            "codec": json.loads(description)["codec"],
+            "passages": passages,
+            "bytes": size,
+        }
+        for fingerprint, description, passages, size in rows
+    ]
+
+
+def _to_bytes(vector: Vectors, codec: Codec) -> bytes:
+    """Return a vector in its codec; int8 has one float32 scale before 127 levels each way."""
+    if codec != "int8":
+        return vector.astype(codec).tobytes()
+    scale = np.float32(max(float(np.abs(vector).max()), 1e-12) / 127)
+    return scale.tobytes() + np.rint(vector / scale).astype(np.int8).tobytes()
+
+
+def _from_bytes(rowids: list[int], data: bytes, dimensions: int, codec: Codec) -> DenseMatrix:
+    if codec != "int8":
+        ones = np.ones(len(rowids), np.float32)
+        return DenseMatrix(rowids, np.frombuffer(data, codec).reshape(-1, dimensions), ones)
+    packed = np.frombuffer(data, np.uint8).reshape(-1, 4 + dimensions)
+    scales = np.ascontiguousarray(packed[:, :4]).view(np.float32)[:, 0]
+    return DenseMatrix(rowids, np.ascontiguousarray(packed[:, 4:]).view(np.int8), scales)
+
+
+def _load(model: str, device: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(model, device=device, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RagqaError(f"The embedding model {model} cannot be loaded: {reason}") from error

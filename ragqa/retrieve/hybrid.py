@@ -1,0 +1,68 @@
+"""Several first stages side by side, their rankings fused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+from pydantic import BaseModel, Field, model_validator
+
+from ragqa.config import StageSettings, Strict
+from ragqa.retrieve.fusion import Fusion, fuse
+from ragqa.stages import Derived, Resources, Retriever, check_retriever, make_retriever
+from ragqa.types import Hit
+
+STAGE = "hybrid"
+
+
+class HybridSettings(Strict):
+    """`stages` are first stages as a config names them; `fuse` has one weight for each, or none."""
+
+    stages: tuple[StageSettings, ...] = Field(min_length=2)
+    fuse: Fusion = Fusion()
+
+    @model_validator(mode="after")
+    def _check(self) -> HybridSettings:
+        if len(self.fuse.weights) not in (0, len(self.stages)):
+            raise ValueError(f"fuse.weights must be as many as there are stages, {len(self.stages)}")
+        for stage in self.stages:
+            check_retriever(stage)
+        return self
+
+
+class HybridRetriever:
+    """The first stage `hybrid`. Scores are the fused ones; each hit keeps its scores of every stage."""
+
+    Settings: ClassVar[type[BaseModel]] = HybridSettings
+
+    def __init__(self, settings: HybridSettings, resources: Resources) -> None:
+        self.settings = settings
+        self.stages = [make_retriever(stage, resources) for stage in settings.stages]
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        return self.search_batch([query], k)[0]
+
+    def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        # What may write to the corpus happens before the threads, one stage after the other.
+        self.prepare()
+        with ThreadPoolExecutor(len(self.stages)) as threads:
+            found = list(threads.map(lambda stage: stage.search_batch(queries, k), self.stages))
+        return [fuse(rankings, self.settings.fuse, k, STAGE) for rankings in zip(*found, strict=True)]
+
+    def prepare(self) -> None:
+        for stage in self.stages:
+            if isinstance(stage, Derived):
+                stage.prepare()
+
+    def parts(self) -> Mapping[str, Retriever]:
+        """Return the stages by type, numbered where a type comes twice."""
+        parts: dict[str, Retriever] = {}
+        for settings, stage in zip(self.settings.stages, self.stages, strict=True):
+            name, number = settings.type, 2
+            while name in parts:
+                name, number = f"{settings.type}-{number}", number + 1
+            parts[name] = stage
+        return parts
+
+
