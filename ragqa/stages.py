@@ -128,7 +128,26 @@ def check_retriever(stage: StageSettings) -> None:
 def check_stages(retrieve: StageSettings, rerank: StageSettings) -> None:
     """Raise UsageError when a stage's type or one of its keys is unknown; nothing is loaded for it."""
     check_retriever(retrieve)
-    _settings("reranker", RERANKERS, rerank)
+    _, settings = _settings("reranker", RERANKERS, rerank)
+    fusion = getattr(settings, "fuse", None)
+    known = {*_score_names(retrieve), rerank.type}
+    for name in getattr(fusion, "weights", ()):
+        if name not in known:
+            raise UsageError(
+                f"The reranker {rerank.type!r} is wrong: fuse.weights names {name!r}, and its candidates "
+                f"have scores of {', '.join(sorted(known))}."
+            )
+
+
+def _score_names(stage: StageSettings) -> set[str]:
+    """Return the names under which hits of a first stage carry scores."""
+    options = stage.options
+    names = {f"colbert-{options.get('kind', 'exact')}" if stage.type == "colbert-index" else stage.type}
+    for value in options.values():
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, dict) and "type" in part:
+                names |= _score_names(StageSettings(**part))
+    return names
 
 
 def _make(kind: str, shipped: dict[str, str], stage: StageSettings, resources: Resources) -> Any:

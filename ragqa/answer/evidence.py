@@ -11,9 +11,9 @@ from ragqa.answer.definitions import defines, echoes, subject_of
 from ragqa.answer.sentences import split_sentences
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
 from ragqa.colbert.maxsim import best_matches
-from ragqa.corpus.derived import indexed_text
 from ragqa.colbert.store import TokenStore
 from ragqa.corpus.chunking import has_prose
+from ragqa.corpus.derived import indexed_text
 from ragqa.types import ContextBlock
 
 # A sentence is worth reading when its score is at least this share of the best one's.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from ragqa.errors import RagqaError
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
+    from torch.nn import Module
+
+    _Model = TypeVar("_Model", bound=Module)
 
 BATCH = 32
 
@@ -56,15 +59,10 @@ class SentenceTransformersEncoder:
         return [np.asarray(matrix, dtype=np.float32) for matrix in vectors]
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        features = self._queries.encode_query(
-            list(texts), batch_size=BATCH, output_value=None, show_progress_bar=False
-        )
-        return self._pooled(features)
+        return self._pooled(_features(self._queries.encode_query, texts))
 
     def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
-        features = self._documents.encode_document(
-            list(texts), batch_size=BATCH, output_value=None, show_progress_bar=False
-        )
+        features = _features(self._documents.encode_document, texts)
         tokens = [item["token_embeddings"][item["attention_mask"].bool()].float().cpu() for item in features]
         return [matrix.numpy() for matrix in tokens], self._pooled(features)
 
@@ -72,8 +70,9 @@ class SentenceTransformersEncoder:
         """Return the normalised means that the embedded model's Pooling module left among its features."""
         if not features:
             return np.zeros((0, self.dimensions), np.float32)
-        rows: Vectors = np.stack([item["sentence_embedding"].float().cpu().numpy() for item in features])
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = np.stack([item["sentence_embedding"].float().cpu().numpy() for item in features])
+        unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         prompt = self._queries.prompts.get("document") or ""
@@ -108,6 +107,14 @@ class SentenceTransformersEncoder:
             if ids is not None:
                 return cast(list[int], ids.tolist())
         return []
+
+
+def _features(encode: Callable[..., Any], texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what the model's modules left of each text, before any of it is thrown away."""
+    features: list[dict[str, Any]] = encode(
+        list(texts), batch_size=BATCH, output_value=None, show_progress_bar=False
+    )
+    return features
 
 
 def quieten() -> None:
@@ -169,7 +176,7 @@ def document_dtype(device: str, dtype: str) -> str:
     return "bfloat16" if device == "cpu" and native else "float32"
 
 
-def in_dtype(model: MultiVectorEncoder, dtype: str) -> MultiVectorEncoder:
+def in_dtype(model: _Model, dtype: str) -> _Model:
     """Return `model` itself where it has that number format, else a copy in it."""
     import torch
 
@@ -179,7 +186,7 @@ def in_dtype(model: MultiVectorEncoder, dtype: str) -> MultiVectorEncoder:
     return copy.deepcopy(model).to(wanted)
 
 
-def weights_of(model: MultiVectorEncoder, name: str) -> str:
+def weights_of(model: Any, name: str) -> str:
     """Return what pins the weights: the hub's commit, or the hash of the files of a local folder."""
     path = Path(name).expanduser()
     if not path.is_dir():

@@ -13,14 +13,14 @@ from ragqa.colbert.engines import check_engine, load_encoder
 from ragqa.colbert.maxsim import maxsim
 from ragqa.colbert.quantise import Codec
 from ragqa.colbert.store import TokenStore
-from ragqa.rerank.order import FuseSettings, reorder
+from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources, pick
 from ragqa.types import Hit
 
 STAGE = "colbert"
 
 
-class ColbertSettings(FuseSettings, EncoderSettings):
+class ColbertSettings(RerankerSettings, EncoderSettings):
     """The encoder's keys, the `codec` of the stored vectors, and `fuse`: to blend with the order given."""
 
     codec: Codec = "int4"

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.config import Strict
 from ragqa.corpus.derived import indexed_text
 from ragqa.errors import RagqaError
-from ragqa.rerank.order import FuseSettings, reorder
+from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources
 from ragqa.types import Hit
 
@@ -22,7 +21,7 @@ STAGE = "cross-encoder"
 BATCH = 32
 
 
-class CrossEncoderSettings(FuseSettings, Strict):
+class CrossEncoderSettings(RerankerSettings):
     """`model` is a folder or a hub name of a sentence-transformers CrossEncoder; `fuse` blends the orders."""
 
     model: str = "cross-encoder/ms-marco-MiniLM-L6-v2"

@@ -144,8 +144,9 @@ class DenseMatrix:
 
     def vectors(self, places: Sequence[int]) -> Vectors:
         """Return the vectors at these places, L2-normalised."""
-        rows: Vectors = self.rows[list(places)].astype(np.float32)
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        rows = self.rows[list(places)].astype(np.float32)
+        unit: Vectors = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return unit
 
 
 class DenseStore(PassageStore):
@@ -218,7 +219,7 @@ def _to_bytes(vector: Vectors, codec: Codec) -> bytes:
     if codec != "int8":
         return vector.astype(codec).tobytes()
     scale = np.float32(max(float(np.abs(vector).max()), 1e-12) / 127)
-    return scale.tobytes() + np.rint(vector / scale).astype(np.int8).tobytes()
+    return bytes(scale.tobytes()) + np.rint(vector / scale).astype(np.int8).tobytes()
 
 
 def _from_bytes(rowids: list[int], data: bytes, dimensions: int, codec: Codec) -> DenseMatrix:

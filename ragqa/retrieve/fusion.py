@@ -1,8 +1,10 @@
-"""Fusion of rankings: by reciprocal ranks, or by normalised scores."""
+"""Fusion of rankings: by reciprocal ranks, or by standardised scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
@@ -18,8 +20,8 @@ class Fusion(Strict):
 
     `ranks` is reciprocal rank fusion, the sum of weight / (k + rank), where `k` damps the first ranks
     (Cormack, Clarke and Büttcher 2009, SIGIR, p. 758). `scores` is the weighted sum of scores, each
-    ranking's brought to 0..1 by its lowest and highest (the convex combination of Bruch, Gai and
-    Ingber 2023, arXiv:2210.11934).
+    ranking's brought to mean 0 and deviation 1 over all candidates (ZMUV of Montague and Aslam 2001,
+    CIKM, p. 427), where a candidate that a ranking lacks has its lowest score.
     """
 
     by: Literal["ranks", "scores"] = "ranks"
@@ -27,21 +29,29 @@ class Fusion(Strict):
     weights: tuple[float, ...] = ()
 
 
+class StageFusion(Strict):
+    """Fusion of the scores that candidates bring along: `weights` by the name of the stage that gave them."""
+
+    by: Literal["ranks", "scores"] = "ranks"
+    k: int = Field(default=60, ge=0)
+    weights: Mapping[str, float] = Field(min_length=1)
+
+
 def fuse(rankings: Sequence[Sequence[Hit]], fusion: Fusion, k: int, stage: str = STAGE) -> list[Hit]:
     """Return the best `k` passages of all `rankings`, equal ones in the order of the first that has them.
 
-    A passage that a ranking lacks gets nothing from it. Each hit keeps the scores of every stage, and
-    has its fused one as `stage`.
+    Each hit keeps the scores of every stage, and has its fused one as `stage`.
     """
-    weights = fusion.weights or (1.0,) * len(rankings)
-    totals: dict[int, float] = {}
     merged: dict[int, Hit] = {}
+    for hit in (hit for ranking in rankings for hit in ranking):
+        known = merged.get(hit.passage.rowid)
+        merged[hit.passage.rowid] = replace(known, scores={**known.scores, **hit.scores}) if known else hit
+    totals = dict.fromkeys(merged, 0.0)
+    weights = fusion.weights or (1.0,) * len(rankings)
     for weight, ranking in zip(weights, rankings, strict=True):
-        for hit, part in zip(ranking, _parts(ranking, fusion), strict=True):
-            key = hit.passage.rowid
-            totals[key] = totals.get(key, 0.0) + weight * part
-            known = merged[key].scores if key in merged else {}
-            merged[key] = Hit(hit.passage, hit.rank, hit.score, {**known, **hit.scores})
+        parts = _by_rank(ranking, fusion.k) if fusion.by == "ranks" else _standardised(ranking, list(merged))
+        for key, part in parts.items():
+            totals[key] += weight * part
     order = sorted(totals, key=lambda key: -totals[key])[:k]
     return [
         Hit(merged[key].passage, rank, totals[key], {**merged[key].scores, stage: totals[key]})
@@ -49,10 +59,31 @@ def fuse(rankings: Sequence[Sequence[Hit]], fusion: Fusion, k: int, stage: str =
     ]
 
 
-def _parts(ranking: Sequence[Hit], fusion: Fusion) -> list[float]:
-    """Return what each hit of a ranking brings in before it is weighted."""
-    if fusion.by == "ranks":
-        return [1 / (fusion.k + rank) for rank in range(1, len(ranking) + 1)]
-    scores = [hit.score for hit in ranking]
-    lowest, highest = min(scores, default=0.0), max(scores, default=0.0)
-    return [(score - lowest) / (highest - lowest) if highest > lowest else 1.0 for score in scores]
+def fuse_stages(hits: Sequence[Hit], fusion: StageFusion, k: int) -> list[Hit]:
+    """Return the best `k` of `hits` by the fused scores that earlier stages gave them."""
+    rankings = [
+        sorted(
+            (replace(hit, score=hit.scores[name]) for hit in hits if name in hit.scores),
+            key=lambda hit: -hit.score,
+        )
+        for name in fusion.weights
+    ]
+    positional = Fusion(by=fusion.by, k=fusion.k, weights=tuple(fusion.weights.values()))
+    return fuse(rankings, positional, k)
+
+
+def _by_rank(ranking: Sequence[Hit], k: int) -> dict[int, float]:
+    return {hit.passage.rowid: 1 / (k + rank) for rank, hit in enumerate(ranking, 1)}
+
+
+def _standardised(ranking: Sequence[Hit], candidates: Sequence[int]) -> dict[int, float]:
+    scores = {hit.passage.rowid: hit.score for hit in ranking}
+    if not scores:
+        return {}
+    lowest = min(scores.values())
+    values = [scores.get(key, lowest) for key in candidates]
+    mean, deviation = statistics.fmean(values), statistics.pstdev(values)
+    return {
+        key: (value - mean) / deviation if deviation else 0.0
+        for key, value in zip(candidates, values, strict=True)
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
@@ -64,5 +64,3 @@ class HybridRetriever:
                 name, number = f"{settings.type}-{number}", number + 1
             parts[name] = stage
         return parts
-
-

@@ -9,9 +9,9 @@ import pytest
 from ragqa.colbert import store as store_module
 from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
 from ragqa.colbert.engines import load_encoder
-from ragqa.corpus.derived import indexed_text
 from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.corpus.database import Corpus
+from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
 from ragqa.types import Passage

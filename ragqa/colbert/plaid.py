@@ -1,0 +1,383 @@
+"""RAGatouille's PLAID index of a corpus: built from the stored token vectors, beside the corpus file.
+
+What the library does is its own (k-means, residual compression, candidate generation, its files);
+what is ours is where it gets vectors from, which of its indexes is in use, and which passages that
+holds. Each build or change makes a new folder and then notes it in the corpus file, so that a killed
+run leaves the index before it in use.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragqa.colbert.store import TokenStore
+from ragqa.corpus.database import Corpus, batches
+from ragqa.corpus.derived import indexed_text
+from ragqa.device import Compute
+from ragqa.errors import RagqaError
+
+if TYPE_CHECKING:
+    from ragqa.types import Passage
+
+MANIFEST = "ragqa.json"
+# The folders that RAGatouille makes under an index root.
+LAYOUT = Path("colbert") / "indexes"
+# RAGatouille rebuilds smaller indexes, and those that grow by more than a twentieth, whatever is asked.
+REBUILT_BELOW, REBUILT_GROWTH = 5000, 0.05
+# Passages whose vectors are handed over at a time.
+HANDFUL = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index folder holds: `rowids[pid]` is the passage that the library calls `pid`, None once deleted."""
+
+    fingerprint: str
+    rowids: tuple[int | None, ...]
+
+    def passages(self) -> set[int]:
+        return {rowid for rowid in self.rowids if rowid is not None}
+
+
+class PlaidIndex:
+    """The PLAID index over the vectors of `store`; raises RagqaError where it is missing or stale."""
+
+    def __init__(self, store: TokenStore, compute: Compute) -> None:
+        self.store = store
+        self.corpus = store.corpus
+        self.compute = compute
+        self._open: tuple[Path, Any, Manifest] | None = None
+
+    # -- searching ----------------------------------------------------------------------------
+
+    def search(self, query: str, k: int) -> tuple[list[int], list[float]]:
+        """Return the keys and approximate MaxSim of the `k` best passages or fewer, best first.
+
+        Passages deleted since the index was made are left out.
+        """
+        model, manifest = self._load()
+        gone = len(manifest.passages() - self._in_corpus())
+        # More than there is would fail; the library lowers it for its own idea of how many there are.
+        wanted = min(k + gone, len(manifest.passages()))
+        if not wanted:
+            return [], []
+        results = model.search(query, k=wanted) or []
+        found = [(manifest.rowids[result["passage_id"]], float(result["score"])) for result in results]
+        kept = [(rowid, score) for rowid, score in found if rowid is not None]
+        return [rowid for rowid, _ in kept], [score for _, score in kept]
+
+    def check(self) -> None:
+        """Raise RagqaError when there is no index of these vectors, or one that lacks passages."""
+        missing = self.missing()
+        if missing and self._current() is None:
+            raise RagqaError(
+                f"The corpus {self.corpus.path} has no PLAID index for this config's vectors: "
+                "ragqa index -c CONFIG builds it."
+            )
+        if missing:
+            raise RagqaError(
+                f"{missing:,} passages of {self.corpus.path} are not in its PLAID index: "
+                "ragqa index -c CONFIG adds them."
+            )
+
+    def missing(self) -> int:
+        """Return how many passages are not in the index."""
+        manifest = self._manifest()
+        return len(self._in_corpus() - (manifest.passages() if manifest else set()))
+
+    # -- building -----------------------------------------------------------------------------
+
+    def build(self) -> int:
+        """Bring the index up to date, in a new folder, and return how many passages were added or deleted."""
+        wanted = self._in_corpus()
+        manifest = self._manifest()
+        known = manifest.passages() if manifest else set()
+        new, gone = sorted(wanted - known), known - wanted
+        if not new and not gone:
+            return 0
+        with self.corpus.writing():
+            root = plaid_root(self.corpus) / LAYOUT
+            folder = root / self._next_name(root)
+            current = self._current()
+            if not wanted:
+                self._note(None)
+            elif manifest is None or current is None or self._rebuilds(manifest, new, gone):
+                self._make(folder, sorted(wanted))
+            else:
+                shutil.copytree(current, folder)
+                self._change(folder, manifest, new, gone)
+            if wanted:
+                self._note(folder.name)
+            _remove_others(root, folder.name if wanted else None)
+        self._open = None
+        return len(new) + len(gone)
+
+    def _rebuilds(self, manifest: Manifest, new: Sequence[int], gone: set[int]) -> bool:
+        """Tell whether a new index is made: where the library would make one, or would lose track of its ids.
+
+        After a deletion RAGatouille counts its passages anew and its ids not, so that one that was
+        deleted from cannot be added to.
+        """
+        if not new:
+            return len(gone) > len(manifest.rowids) * REBUILT_GROWTH
+        deleted = bool(gone) or None in manifest.rowids
+        total = len(manifest.rowids) + len(new)
+        return deleted or total < REBUILT_BELOW or len(new) > len(manifest.rowids) * REBUILT_GROWTH
+
+    def _make(self, folder: Path, rowids: Sequence[int]) -> None:
+        from ragqa.colbert.ragatouille import load_model, tamed
+
+        tamed(self.compute)
+        from ragatouille import RAGPretrainedModel
+
+        model = load_model(self._layout(), self.compute)
+        root = plaid_root(self.corpus)
+        root.mkdir(parents=True, exist_ok=True)
+        instance = RAGPretrainedModel()
+        instance.model = model.model
+        instance.model.run_config.root = instance.model.config.root = str(root)
+        instance.model.config.dim = self.store.encoder.dimensions
+        passages = self.corpus.passages(rowids)
+        with self._stored_vectors(passages), _run(root):
+            # The library ignores the name that an index is given, and uses this one.
+            instance.model.checkpoint = str(instance.model.checkpoint)
+            instance.index(
+                [indexed_text(passage)[0] for passage in passages],
+                document_ids=[str(passage.rowid) for passage in passages],
+                document_metadatas=[{"document_id": p.document_id, "passage_id": p.id} for p in passages],
+                index_name=folder.name,
+                overwrite_index="force_silent_overwrite",
+                max_document_length=512,
+                split_documents=False,
+            )
+        self._finish(folder, tuple(rowids))
+
+    def _change(self, folder: Path, manifest: Manifest, new: Sequence[int], gone: set[int]) -> None:
+        model = self._from_index(folder)
+        rowids = list(manifest.rowids)
+        root = plaid_root(self.corpus)
+        if gone:
+            with _run(root):
+                model.delete_from_index([str(rowid) for rowid in sorted(gone)], index_name=folder.name)
+            rowids = [None if rowid in gone else rowid for rowid in rowids]
+        if new:
+            passages = self.corpus.passages(new)
+            with self._stored_vectors(passages), _run(root):
+                model.add_to_index(
+                    [indexed_text(passage)[0] for passage in passages],
+                    new_document_ids=[str(passage.rowid) for passage in passages],
+                    new_document_metadatas=[
+                        {"document_id": p.document_id, "passage_id": p.id} for p in passages
+                    ],
+                    index_name=folder.name,
+                    split_documents=False,
+                )
+            rowids += new
+        self._finish(folder, tuple(rowids))
+
+    @contextmanager
+    def _stored_vectors(self, passages: Sequence[Passage]) -> Iterator[None]:
+        """While the block runs, the library gets the token vectors of these texts from the store.
+
+        It would encode every text twice, once to sample vectors for k-means.
+        """
+        import torch
+        from colbert.indexing.collection_encoder import CollectionEncoder
+
+        by_text = {indexed_text(passage)[0]: passage for passage in passages}
+        original = CollectionEncoder.encode_passages
+
+        def encode_passages(encoder: Any, texts: Sequence[str]) -> tuple[Any, Any]:
+            if not texts:
+                return None, None
+            vectors, lengths = [], []
+            for handful in batches(texts, HANDFUL):
+                matrix = self.store.load([by_text[text] for text in handful])
+                lengths += (matrix.offsets[1:] - matrix.offsets[:-1]).tolist()
+                vectors.append(torch.nn.functional.normalize(torch.from_numpy(matrix.vectors), dim=1))
+            return torch.cat(vectors), lengths
+
+        CollectionEncoder.encode_passages = encode_passages
+        try:
+            yield
+        finally:
+            CollectionEncoder.encode_passages = original
+
+    def _finish(self, folder: Path, rowids: tuple[int | None, ...]) -> None:
+        note = {"fingerprint": self.store.fingerprint, "rowids": rowids}
+        (folder / MANIFEST).write_text(json.dumps(note), encoding="utf-8")
+
+    # -- which folder -------------------------------------------------------------------------
+
+    def _load(self) -> tuple[Any, Manifest]:
+        """Return the library's model of the index in use, loaded again after every change."""
+        folder, manifest = self._current(), self._manifest()
+        if folder is None or manifest is None:
+            raise RagqaError(f"The corpus {self.corpus.path} has no PLAID index: ragqa index -c CONFIG.")
+        if self._open is None or self._open[0] != folder:
+            self._open = (folder, self._from_index(folder), manifest)
+        return self._open[1], self._open[2]
+
+    def _from_index(self, folder: Path) -> Any:
+        """Return a `RAGPretrainedModel` of the index in `folder`, whose questions our encoder encodes."""
+        import torch
+
+        from ragqa.colbert.ragatouille import SEARCHING, ensure_compiled, tamed
+
+        tamed(self.compute)
+        ensure_compiled(SEARCHING)
+        from ragatouille import RAGPretrainedModel
+
+        layout = self._layout()
+        _correct_paths(folder, plaid_root(self.corpus), layout.path)
+        encoder = self.store.encoder
+        try:
+            model = RAGPretrainedModel.from_index(folder, verbose=0)
+            index = model.model.model_index
+            index.config.root = str(folder.parent)
+            load = index._load_searcher
+
+            def load_searcher(*args: Any, **kwargs: Any) -> None:
+                load(*args, **kwargs)
+                index.searcher.encode = lambda text, full_length_search=False: torch.from_numpy(
+                    encoder.encode_queries([text] if isinstance(text, str) else list(text))[0]
+                )[None].to(torch.float32)
+
+            index._load_searcher = load_searcher
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise RagqaError(
+                f"The PLAID index {folder} cannot be read ({reason}): delete that folder, then ragqa index."
+            ) from error
+        return model
+
+    def _layout(self) -> Any:
+        from ragqa.colbert.encoder import EncoderSettings
+        from ragqa.colbert.stanford import stanford_layout
+
+        model = str(self.store.encoder.identity["model"])
+        return stanford_layout(EncoderSettings(model="embedded" if model == _EMBEDDED else model))
+
+    def _in_corpus(self) -> set[int]:
+        return {row[0] for row in self.corpus.connection.execute("SELECT rowid FROM passages")}
+
+    def _current(self) -> Path | None:
+        name = (self.corpus.setting("plaid") or {}).get(self.store.fingerprint)
+        folder = plaid_root(self.corpus) / LAYOUT / Path(str(name)).name
+        return folder if name and (folder / MANIFEST).is_file() else None
+
+    def _manifest(self) -> Manifest | None:
+        folder = self._current()
+        if folder is None:
+            return None
+        if self._open is not None and self._open[0] == folder:
+            return self._open[2]
+        try:
+            note = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            manifest = Manifest(str(note["fingerprint"]), tuple(note["rowids"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RagqaError(
+                f"The PLAID index {folder} cannot be read ({error}): delete that folder, then ragqa index."
+            ) from error
+        if manifest.fingerprint != self.store.fingerprint:
+            raise RagqaError(
+                f"The PLAID index {folder} holds the vectors of another model: delete that folder, "
+                "then ragqa index -c CONFIG."
+            )
+        return manifest
+
+    def _note(self, name: str | None) -> None:
+        with self.corpus.transaction():
+            # One index at a time: each is as large as the corpus.
+            self.corpus.set_setting("plaid", {self.store.fingerprint: name} if name else {})
+
+    def _next_name(self, root: Path) -> str:
+        taken = {path.name for path in root.iterdir()} if root.is_dir() else set()
+        number = 1
+        while f"index-{number}" in taken:
+            number += 1
+        return f"index-{number}"
+
+
+_EMBEDDED = "all-MiniLM-L6-v2"
+
+
+def plaid_root(corpus: Corpus) -> Path:
+    """Return the folder of the corpus' PLAID indexes, beside its file."""
+    return corpus.path.absolute().with_name(corpus.path.name + ".plaid")
+
+
+def plaid_status(corpus: Corpus) -> list[dict[str, Any]]:
+    """Return the index in use: its folder, passages, and for each file its size and its tensors' shapes."""
+    found = []
+    for fingerprint, name in (corpus.setting("plaid") or {}).items():
+        folder = plaid_root(corpus) / LAYOUT / Path(str(name)).name
+        if not (folder / MANIFEST).is_file():
+            continue
+        note = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = [
+            {"name": path.name, "bytes": path.stat().st_size, "tensors": _shapes(path)}
+            for path in sorted(folder.iterdir())
+        ]
+        found.append(
+            {
+                "fingerprint": fingerprint,
+                "folder": str(folder),
+                "passages": len([rowid for rowid in note["rowids"] if rowid is not None]),
+                "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+                "files": files,
+            }
+        )
+    return found
+
+
+def _shapes(path: Path) -> list[str]:
+    """Return type and shape of each tensor in a `.pt` file, which is read as tensors and nothing else."""
+    if path.suffix != ".pt":
+        return []
+    import pickle
+
+    import torch
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError) as error:
+        return [f"unreadable: {str(error).splitlines()[0]}"]
+    tensors = loaded if isinstance(loaded, (tuple, list)) else [loaded]
+    return [
+        f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        for tensor in tensors
+        if isinstance(tensor, torch.Tensor)
+    ]
+
+
+def _correct_paths(folder: Path, root: Path, checkpoint: str) -> None:
+    """Write where the index and its checkpoint lie into its metadata: the corpus may have been moved."""
+    path = folder / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    config = metadata["config"]
+    wanted = {**config, "root": str(root), "experiment": "colbert", "index_name": folder.name}
+    wanted["checkpoint"] = checkpoint
+    if wanted != config:
+        path.write_text(json.dumps({**metadata, "config": wanted}), encoding="utf-8")
+
+
+@contextmanager
+def _run(root: Path) -> Iterator[None]:
+    """Give the library the index root that it looks for in its global run, whatever it was given itself."""
+    from colbert.infra import Run, RunConfig
+
+    with Run().context(RunConfig(nranks=1, experiment="colbert", root=str(root))):
+        yield
+
+
+def _remove_others(root: Path, kept: str | None) -> None:
+    for path in root.iterdir() if root.is_dir() else ():
+        if path.name != kept:
+            shutil.rmtree(path, ignore_errors=True)

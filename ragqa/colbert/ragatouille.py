@@ -1,0 +1,232 @@
+"""The ragatouille engine: RAGatouille's own models as token encoders, and what tames the library.
+
+Everything that mends RAGatouille 0.0.9 and the colbert-ai beneath it is in `tamed()` and called
+from nowhere else: what it prints, the classes that transformers 5 no longer loads, remote code, the
+device, the compiler. PLAID indexes are in `plaid.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
+from ragqa.colbert.stanford import Layout, stanford_layout
+from ragqa.device import Compute
+from ragqa.errors import RagqaError
+
+BATCH = 32
+# The C++ extensions that encoding and reranking need, and those that searching an index needs besides.
+ENCODING = ("segmented_maxsim_cpp",)
+SEARCHING = (*ENCODING, "filter_pids_cpp", "decompress_residuals_cpp", "segmented_lookup_cpp")
+
+
+class RagatouilleEncoder:
+    """A TokenEncoder on RAGatouille's `RAGPretrainedModel`; `model` is that object, for its own rerank.
+
+    Raises RagqaError when the checkpoint cannot be loaded or the library cannot run here.
+    """
+
+    def __init__(self, settings: EncoderSettings, compute: Compute) -> None:
+        self.layout = stanford_layout(settings)
+        self.identity = self.layout.identity
+        self.model = load_model(self.layout, compute)
+        self.checkpoint = self.model.model.inference_ckpt
+        self.dimensions = int(self.checkpoint.linear.weight.shape[0])
+        if settings.query_tokens:
+            self.checkpoint.query_tokenizer.query_maxlen = settings.query_tokens
+        if settings.document_tokens:
+            self.checkpoint.doc_tokenizer.doc_maxlen = settings.document_tokens
+
+    def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
+        # One by one: a shorter question in a batch would be padded with vectors of zeros.
+        return [_array(self.checkpoint.queryFromText([text], bsize=BATCH, to_cpu=True)[0]) for text in texts]
+
+    def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
+        if not texts:
+            return []
+        matrices = self.checkpoint.docFromText(list(texts), bsize=BATCH, keep_dims=False)[0]
+        return [_array(matrix) for matrix in matrices]
+
+    def document_spans(self, texts: Sequence[str]) -> list[Spans]:
+        tokenizer = self.checkpoint.doc_tokenizer
+        skipped = list(self.checkpoint.skiplist)
+        result = []
+        for text in texts:
+            prompt = self.layout.document_prompt or ""
+            encoded = tokenizer.tok(
+                prompt + text,
+                truncation=True,
+                max_length=tokenizer.doc_maxlen - (0 if self.layout.exported else 1),
+                return_offsets_mapping=True,
+            )
+            ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+            if not self.layout.exported:
+                ids = [ids[0], tokenizer.D_marker_token_id, *ids[1:]]
+                offsets = [offsets[0], (0, 0), *offsets[1:]]
+            spans = np.maximum(np.asarray(offsets, np.int32).reshape(-1, 2) - len(prompt), 0)
+            result.append(spans[~np.isin(ids, skipped)])
+        return result
+
+
+def load_model(layout: Layout, compute: Compute) -> Any:
+    """Return a `RAGPretrainedModel` of this checkpoint on this device."""
+    tamed(compute)
+    ensure_compiled(ENCODING)
+    from ragatouille import RAGPretrainedModel
+
+    try:
+        model = RAGPretrainedModel.from_pretrained(layout.path, verbose=0)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise RagqaError(f"RAGatouille cannot load the checkpoint {layout.path}: {reason}") from error
+    return model
+
+
+@cache
+def tamed(compute: Compute) -> None:
+    """Import RAGatouille so that it loads, keeps silent and obeys `compute`.
+
+    The library keeps its device in module globals, so that one process has one: the last that was
+    asked for.
+    """
+    device = compute.torch_device()
+    if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        raise RagqaError(
+            "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, and an index file could then run code: unset it."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from colbert.infra.config.settings import RunSettings
+        from colbert.modeling import checkpoint, hf_colbert
+    # Advice on the libraries' own code, which its users can do nothing about.
+    warnings.filterwarnings("ignore", module=r"colbert\.|ragatouille\.|torch\.cuda\.amp\.")
+    _silence()
+    _set_device(device, RunSettings)
+    if not hasattr(hf_colbert, "_ragqa"):
+        hf_colbert._ragqa = True
+        hf_colbert.AutoConfig = SimpleNamespace(from_pretrained=_local_code_only(hf_colbert.AutoConfig))
+        _mend_classes(hf_colbert)
+    checkpoint.Checkpoint._ragqa_dtype = compute.dtype
+    _mend_checkpoint(checkpoint.Checkpoint)
+
+
+def ensure_compiled(extensions: Sequence[str]) -> None:
+    """Say it where these C++ extensions are yet to be compiled; raise RagqaError where there is no compiler."""
+    from torch.utils.cpp_extension import _get_build_directory
+
+    # pip puts ninja beside the interpreter, where it is not found unless the environment is activated.
+    scripts = str(Path(sys.executable).parent)
+    if scripts not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", "")])
+    built = (Path(_get_build_directory(name, verbose=False)) / f"{name}.so" for name in extensions)
+    if all(path.exists() for path in built):
+        return
+    compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler) is None:
+        raise RagqaError(
+            f"RAGatouille compiles C++ extensions once, and there is no compiler {compiler!r} here: "
+            "install one (Debian: apt install g++; macOS: xcode-select --install)."
+        )
+    print("Compiling RAGatouille's C++ extensions, once; this takes a minute or two.", file=sys.stderr)
+
+
+def _silence() -> None:
+    """Take `print` and progress bars away from the modules of both libraries."""
+
+    def quiet(*args: object, **kwargs: object) -> None:
+        return None
+
+    def bare(items: Any = (), *args: object, **kwargs: object) -> Any:
+        return items
+
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("colbert", "ragatouille", "utility", "fast_pytorch_kmeans"):
+            module.__dict__["print"] = quiet
+            bar = module.__dict__.get("tqdm")
+            if isinstance(bar, ModuleType):
+                module.__dict__["tqdm"] = SimpleNamespace(tqdm=bare)
+            elif bar is not None:
+                module.__dict__["tqdm"] = bare
+
+
+def _set_device(device: str, settings: Any) -> None:
+    import torch
+    from colbert import parameters
+
+    on_cuda = device.startswith("cuda")
+    if on_cuda:
+        torch.cuda.set_device(torch.device(device if ":" in device else "cuda:0"))
+    parameters.DEVICE = torch.device(device)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("colbert.") and "DEVICE" in module.__dict__:
+            module.__dict__["DEVICE"] = parameters.DEVICE
+    # One GPU at most: more would make the library start a process for each.
+    settings.total_visible_gpus = int(on_cuda)
+
+
+def _local_code_only(config: Any) -> Callable[..., Any]:
+    def from_pretrained(name: str, **kwargs: Any) -> Any:
+        loaded = config.from_pretrained(name, trust_remote_code=False)
+        if getattr(loaded, "auto_map", None):
+            raise RagqaError(f"The checkpoint {name} brings its own code, which ragqa does not run.")
+        return loaded
+
+    return from_pretrained
+
+
+def _mend_classes(hf_colbert: Any) -> None:
+    """Call `post_init` at the end of HF_ColBERT's constructor, which transformers 5 wants and it forgets."""
+    made = hf_colbert.class_factory
+
+    def class_factory(name: str) -> Any:
+        cls = made(name)
+        init = cls.__init__
+
+        def mended(self: Any, config: Any, colbert_config: Any) -> None:
+            init(self, config, colbert_config)
+            self.post_init()
+
+        cls.__init__ = mended
+        return cls
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "class_factory", None) is made:
+            module.__dict__["class_factory"] = class_factory
+
+
+def _mend_checkpoint(cls: Any) -> None:
+    """Give exported checkpoints their own tokenizers, and every model the configured number format."""
+    if hasattr(cls, "_ragqa_init"):
+        return
+    cls._ragqa_init = cls.__init__
+
+    def init(self: Any, name: str, colbert_config: Any = None, verbose: int = 0) -> None:
+        import torch
+
+        from ragqa.colbert.stanford import DocumentTokenizer, QuestionTokenizer, read_layout
+
+        cls._ragqa_init(self, str(name), colbert_config, verbose)
+        layout = read_layout(Path(name))
+        if layout is not None:
+            self.query_tokenizer = QuestionTokenizer(layout, self.raw_tokenizer)
+            self.doc_tokenizer = DocumentTokenizer(layout, self.raw_tokenizer)
+            self.skiplist = dict.fromkeys(layout.skiplist, True)
+        if cls._ragqa_dtype != "auto":
+            self.model.to(getattr(torch, cls._ragqa_dtype))
+
+    cls.__init__ = init
+
+
+def _array(tensor: Any) -> Vectors:
+    array: Vectors = tensor.float().cpu().numpy()
+    return array

@@ -1,0 +1,107 @@
+"""An embedding collection that `llm embed-multi --store` made, searched where it lies."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from pydantic import BaseModel
+
+from ragqa.colbert.encoder import Vectors
+from ragqa.config import Strict
+from ragqa.corpus.loaders.sqlite import open_read_only
+from ragqa.errors import RagqaError, UsageError, unknown_name
+from ragqa.retrieve.foreign import enough, foreign_hits
+from ragqa.retrieve.ranking import best
+from ragqa.retrieve.stopwords import ENGLISH
+from ragqa.stages import Resources
+from ragqa.types import Document, Hit
+
+STAGE = "llm-collection"
+
+
+class LlmCollectionSettings(Strict):
+    """`collection` is a name that `llm collections` lists; `database` is llm's own embeddings.db without it."""
+
+    collection: str
+    database: Path | None = None
+
+
+class LlmCollectionRetriever:
+    """The first stage `llm-collection`. Scores are cosines of the collection's own model; nothing is copied."""
+
+    Settings: ClassVar[type[BaseModel]] = LlmCollectionSettings
+    foreign = True
+
+    def __init__(self, settings: LlmCollectionSettings, resources: Resources) -> None:
+        self.settings = settings
+
+    @cached_property
+    def _path(self) -> Path:
+        import llm
+
+        return (self.settings.database or llm.user_dir() / "embeddings.db").expanduser()
+
+    @cached_property
+    def _connection(self) -> sqlite3.Connection:
+        if not self._path.is_file():
+            raise UsageError(f"There is no database of llm embeddings at {self._path}.")
+        connection = open_read_only(self._path)
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not {"collections", "embeddings"} <= tables:
+            raise UsageError(f"{self._path} has no llm embeddings in it.")
+        return connection
+
+    @cached_property
+    def _collection(self) -> tuple[int, str]:
+        rows = self._connection.execute("SELECT name, id, model FROM collections").fetchall()
+        known = {name: (number, model) for name, number, model in rows}
+        if self.settings.collection not in known:
+            raise unknown_name("llm collection", self.settings.collection, known or ["none"])
+        return known[self.settings.collection]
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        import llm
+
+        number, model_id = self._collection
+        rows = self._connection.execute(
+            "SELECT id, embedding, content, metadata FROM embeddings"
+            " WHERE collection_id = ? AND content IS NOT NULL ORDER BY id",
+            [number],
+        ).fetchall()
+        if not rows:
+            raise RagqaError(
+                f"The llm collection {self.settings.collection!r} holds no texts: "
+                "llm embed-multi --store keeps them."
+            )
+        try:
+            model = llm.get_embedding_model(model_id)
+            question = np.asarray(model.embed(query), np.float32)
+        except Exception as error:  # an embedding model is anybody's code
+            raise RagqaError(f"The embedding model {model_id} failed: {error}") from error
+        vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), -1)
+        scores = _cosine(vectors, question)
+        places = best(scores, enough(k))
+        found = [(self._document(rows[place]), float(scores[place])) for place in places]
+        return foreign_hits(found, query, k, STAGE, ENGLISH)
+
+    def _document(self, row: tuple[str, bytes, str, str | None]) -> Document:
+        document_id, _, content, metadata = row
+        loaded = json.loads(metadata) if metadata else {}
+        title = str(loaded.get("title", "")) if isinstance(loaded, dict) else ""
+        values = loaded if isinstance(loaded, dict) else {}
+        return Document(document_id, title, content, f"{self._path.name} {self.settings.collection}", values)
+
+    def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [self.search(query, k) for query in queries]
+
+
+def _cosine(vectors: Vectors, question: Vectors) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(question)
+    cosines: Vectors = (vectors @ question) / np.maximum(lengths, 1e-12)
+    return cosines
