@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ragqa.errors import UsageError
+from ragqa.pipeline import Pipeline
 from ragqa.types import Answer, Hit, SearchResult
 
 
@@ -16,10 +18,6 @@ class ComparedDocument:
     title: str
     ranks: Mapping[str, int]
 
-    @property
-    def found_alone_by(self) -> str | None:
-        return next(iter(self.ranks)) if len(self.ranks) == 1 else None
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -29,6 +27,10 @@ class Comparison:
     results: Mapping[str, SearchResult]
     documents: tuple[ComparedDocument, ...]
     answers: Mapping[str, Answer]
+
+    def found_alone(self, config: str) -> list[str]:
+        """Return the documents that no other config found."""
+        return [document.document_id for document in self.documents if list(document.ranks) == [config]]
 
     def overlap(self, one: str, other: str) -> float:
         """Return how many documents both found, as a share of those that either did (Jaccard)."""
@@ -54,6 +56,26 @@ def compare(
         ComparedDocument(document_id, titles[document_id], ranks[document_id]) for document_id in order
     )
     return Comparison(question, results, documents, answers or {})
+
+
+def ask_all(
+    pipelines: Sequence[Pipeline], question: str, k: int, models: Sequence[str | None] = ()
+) -> Comparison:
+    """Search with every pipeline, and let each of `models` (None: the config's own) answer from each.
+
+    A stage's models are loaded by a first search, so that the times compared are those of a question.
+    Raises UsageError when there is only one pipeline and at most one model.
+    """
+    if len(pipelines) * max(1, len(models)) < 2:
+        raise UsageError("There is nothing to compare: name two configs with -c, or two models with -m.")
+    results, answers = {}, {}
+    for pipeline in pipelines:
+        pipeline.search(question, k)
+        results[pipeline.config.name] = pipeline.search(question, k)
+        for model in models:
+            answer = pipeline.ask(question, model=model, log=False)
+            answers[f"{pipeline.config.name}, {answer.model}"] = answer
+    return compare(question, results, answers)
 
 
 def document_ranks(hits: Sequence[Hit]) -> dict[str, tuple[int, Hit]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from ragqa.colbert.plaid import plaid_status
 from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
@@ -88,8 +89,8 @@ def remove_documents(corpus: Corpus, document_ids: Sequence[str]) -> int:
         return corpus.remove(document_ids)
 
 
-def corpus_status(corpus: Corpus) -> dict[str, Any]:
-    """Return what the corpus holds, as `status --json` prints it."""
+def corpus_status(corpus: Corpus, *, index_files: bool = False) -> dict[str, Any]:
+    """Return what the corpus holds, as `status --json` prints it; `index_files` opens the PLAID index."""
     chunk = corpus_chunking(corpus)
     passages = corpus.count("passages")
     origins = corpus.connection.execute(
@@ -107,6 +108,7 @@ def corpus_status(corpus: Corpus) -> dict[str, Any]:
         "full_text": full_text_indexes(corpus),
         "encoders": _with_missing(stored_encoders(corpus), passages),
         "embedders": _with_missing(stored_embedders(corpus), passages),
+        "plaid": _with_missing(plaid_status(corpus, files=index_files), passages),
     }
 
 

@@ -24,6 +24,7 @@ from ragqa.stages import (
     derived_stages,
     make_reranker,
     make_retriever,
+    needs_no_corpus,
 )
 from ragqa.types import Answer, Context, Hit, SearchResult
 
@@ -59,7 +60,7 @@ class Pipeline:
         Raises RagqaError when there is no such config or corpus.
         """
         loaded = load_config(config) if isinstance(config, str) else config
-        return cls(loaded, Corpus.open(default_corpus() if db is None else db))
+        return cls(loaded, open_corpus(loaded, db))
 
     def close(self) -> None:
         self.corpus.close()
@@ -203,6 +204,17 @@ class Pipeline:
             for block, sentences in zip(context.blocks, ranked, strict=True)
             for sentence in sentences
         ]
+
+
+def open_corpus(config: Config, db: Path | str | None) -> Corpus:
+    """Return the corpus at `db` (the user's own by default).
+
+    A config whose first stage searches elsewhere needs none, and gets an empty one unless `db` names one.
+    """
+    path = Path(default_corpus() if db is None else db).expanduser()
+    if db is None and not path.exists() and needs_no_corpus(config.retrieve):
+        return Corpus.temporary()
+    return Corpus.open(path)
 
 
 def check_question(question: str) -> str:

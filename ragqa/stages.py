@@ -125,6 +125,12 @@ def check_retriever(stage: StageSettings) -> None:
     _settings("retriever", RETRIEVERS, stage)
 
 
+def needs_no_corpus(stage: StageSettings) -> bool:
+    """Tell whether a first stage searches something that is no part of a corpus."""
+    cls, _ = _settings("retriever", RETRIEVERS, stage)
+    return bool(getattr(cls, "foreign", False))
+
+
 def check_stages(retrieve: StageSettings, rerank: StageSettings) -> None:
     """Raise UsageError when a stage's type or one of its keys is unknown; nothing is loaded for it."""
     check_retriever(retrieve)

@@ -18,6 +18,7 @@ from ragqa.answer.context import parse
 from ragqa.answer.evidence import NEARLY, rank_texts
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
+from ragqa.device import Compute
 
 MODEL_ID = "extractive"
 # What each place further down the context costs a sentence.
@@ -101,7 +102,7 @@ def _score_prompt(prompt: str) -> list[Candidate]:
             "extractive answers from numbered passages: give it a prompt with lines that begin "
             "'[1] title', then the passage, and at the end 'Question: ...' (ragqa context makes them)"
         )
-    encoder = load_encoder(EncoderSettings(), "cpu")
+    encoder = load_encoder(EncoderSettings(), Compute("cpu"))
     ranked = rank_texts(encoder, question, [text for _, text in blocks])
     return [
         Candidate(number, sentence.text, sentence.score)

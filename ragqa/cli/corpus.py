@@ -103,7 +103,13 @@ def index(
         print(f"{report['dropped']:,} passages' unused token vectors deleted")
 
 
-def status(db: Db = None, json: Json = False) -> None:
+def status(
+    db: Db = None,
+    index: Annotated[
+        bool, typer.Option("--index", help="Show the files of the PLAID index and their tensors.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Say what the corpus holds, how large it is, and what is stale.
 
     Example: ragqa status --db notes.db
@@ -113,7 +119,7 @@ def status(db: Db = None, json: Json = False) -> None:
     from ragqa.operations import corpus_status
 
     with Corpus.open(db or default_corpus()) as corpus:
-        report = corpus_status(corpus)
+        report = corpus_status(corpus, index_files=index)
     if json:
         show.print_json(report)
     else:
@@ -152,11 +158,25 @@ def _print_status(report: dict[str, Any]) -> None:
     for full_text in report["full_text"]:
         print(f"Full text   {full_text['tokenizer']}")
     for encoder in report["encoders"]:
-        print(
-            f"Vectors     {encoder['model']} {encoder['codec']}: {encoder['passages']:,} passages, "
-            f"{encoder['token_vectors']:,} token vectors, {show.size(encoder['bytes'])}"
-        )
-        if encoder["missing"]:
-            print(f"            {encoder['missing']:,} passages have none yet: ragqa index")
+        _print_vectors(encoder, f"{encoder['token_vectors']:,} token vectors")
+    for embedder in report["embedders"]:
+        _print_vectors(embedder, "dense vectors")
+    for plaid in report["plaid"]:
+        print(f"PLAID       {plaid['passages']:,} passages, {show.size(plaid['bytes'])} in {plaid['folder']}")
+        if plaid["missing"]:
+            print(f"            {plaid['missing']:,} passages are not in it yet: ragqa index")
+        for file in plaid.get("files", ()):
+            print(
+                f"            {file['name']:<24} {show.size(file['bytes']):>9}  {'; '.join(file['tensors'])}"
+            )
     if not report["encoders"]:
         print("Vectors     none yet: ragqa index")
+
+
+def _print_vectors(model: dict[str, Any], what: str) -> None:
+    print(
+        f"Vectors     {model['model']} {model['codec']}: {model['passages']:,} passages, {what}, "
+        f"{show.size(model['bytes'])}"
+    )
+    if model["missing"]:
+        print(f"            {model['missing']:,} passages have none yet: ragqa index")

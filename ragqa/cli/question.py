@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,16 +117,46 @@ def ask(
         show.print_timings(answer.timings_ms)
 
 
+def compare(
+    question: Question,
+    config: Annotated[
+        list[str] | None, typer.Option("--config", "-c", help="A config. Repeat it for each.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages each config finds.")] = 10,
+    answers: Annotated[bool, typer.Option("--answers", help="Let each config answer, too.")] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Let this model answer from each config. Can be repeated."),
+    ] = None,
+    db: Db = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Ask several configs, or several models, the same question and show the results side by side.
+
+    Example: ragqa compare "what is shot-scraper?" -c fts -c dense -c hybrid -c fts-colbert
+    """
+    from ragqa.compare import ask_all
+
+    names = config or ["fts", "dense", "default"]
+    with ExitStack() as stack:
+        pipelines = [stack.enter_context(open_pipeline(name, db, device)) for name in dict.fromkeys(names)]
+        models: list[str | None] = list(model or ([None] if answers else []))
+        compared = ask_all(pipelines, question, k, models)
+    if json:
+        show.print_json(show.comparison_json(compared))
+    else:
+        show.print_comparison(compared)
+
+
 @contextmanager
 def open_pipeline(config: str, db: Path | None, device: str | None) -> Iterator[Pipeline]:
     """Open the corpus and the stages of a config, with `device` instead of its own where given."""
     from ragqa.config import load_config
-    from ragqa.corpus.database import Corpus
-    from ragqa.files import default_corpus
-    from ragqa.pipeline import Pipeline
+    from ragqa.pipeline import Pipeline, open_corpus
 
     loaded = load_config(config)
     if device is not None:
         loaded = loaded.model_copy(update={"device": device})
-    with Corpus.open(db or default_corpus()) as corpus:
+    with open_corpus(loaded, db) as corpus:
         yield Pipeline(loaded, corpus, show.note)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragqa.types import Answer, Context, Hit, SearchResult
+
+if TYPE_CHECKING:
+    from ragqa.compare import Comparison
 
 # C0 and C1 control characters except tab and newline, and the marks that turn text around.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -113,6 +117,50 @@ def print_sources(answer: Answer) -> None:
     for number, passage in cited or given:
         where = passage.source if passage.source.startswith("http") else passage.document_id
         print(plain(f"[{number}] {passage.title or passage.document_id} ({where})"))
+
+
+def comparison_json(compared: Comparison) -> dict[str, Any]:
+    """Return the documented form of `compare --json`."""
+    names = list(compared.results)
+    return {
+        "question": compared.question,
+        "configs": {
+            name: {
+                "hits": [hit_json(hit) for hit in result.hits],
+                "timings_ms": dict(result.timings_ms),
+                "found_alone": compared.found_alone(name),
+            }
+            for name, result in compared.results.items()
+        },
+        "documents": [
+            {"document_id": document.document_id, "title": document.title, "ranks": dict(document.ranks)}
+            for document in compared.documents
+        ],
+        "overlap": {
+            f"{one} / {other}": round(compared.overlap(one, other), 3)
+            for one, other in itertools.combinations(names, 2)
+        },
+        "answers": {label: answer_json(answer) for label, answer in compared.answers.items()},
+    }
+
+
+def print_comparison(compared: Comparison) -> None:
+    """Print a table of documents by configs, what each found alone, their overlap, times, and answers."""
+    names = list(compared.results)
+    width = max(6, *(len(name) for name in names))
+    print("  ".join(f"{name:>{width}}" for name in names) + "  document")
+    for document in compared.documents:
+        ranks = "  ".join(f"{document.ranks.get(name, '·'):>{width}}" for name in names)
+        print(plain(f"{ranks}  {document.title or document.document_id} ({document.document_id})"))
+    print()
+    for name, result in compared.results.items():
+        times = ", ".join(f"{stage} {value:,.0f} ms" for stage, value in result.timings_ms.items())
+        print(f"{name:<{width}}  {times}; found alone: {len(compared.found_alone(name))}")
+    for one, other in itertools.combinations(names, 2):
+        print(f"{one} and {other} share {compared.overlap(one, other):.0%} of their documents")
+    for label, answer in compared.answers.items():
+        print(plain(f"\n{label}:\n{answer.text.strip()}"))
+        print_sources(answer)
 
 
 def print_timings(timings: Mapping[str, float]) -> None:

@@ -56,7 +56,7 @@ class TokenEncoder(Protocol):
 
 @runtime_checkable
 class PoolingEncoder(TokenEncoder, Protocol):
-    """A TokenEncoder whose model is an embedding model too: the mean of its token vectors is a text's vector."""
+    """A TokenEncoder that is an embedding model too: the mean of its token vectors is a text's vector."""
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Return one L2-normalised vector per question, shape (questions, dimensions)."""

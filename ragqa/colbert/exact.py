@@ -26,7 +26,7 @@ class _Block:
 
 
 class ExactSearch:
-    """Scores all passages of a TokenStore; keeps their vectors in memory, packed, while the file is unchanged."""
+    """Scores all passages of a TokenStore; keeps them packed in memory while the file is unchanged."""
 
     def __init__(self, store: TokenStore) -> None:
         self.store = store

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -106,6 +107,8 @@ def tamed(compute: Compute) -> None:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import_module("ragatouille")
+        import_module("ragatouille.models.index")
         from colbert.infra.config.settings import RunSettings
         from colbert.modeling import checkpoint, hf_colbert
     # Advice on the libraries' own code, which its users can do nothing about.
@@ -121,7 +124,7 @@ def tamed(compute: Compute) -> None:
 
 
 def ensure_compiled(extensions: Sequence[str]) -> None:
-    """Say it where these C++ extensions are yet to be compiled; raise RagqaError where there is no compiler."""
+    """Say so where C++ extensions are yet to be compiled; raise RagqaError where there is no compiler."""
     from torch.utils.cpp_extension import _get_build_directory
 
     # pip puts ninja beside the interpreter, where it is not found unless the environment is activated.

@@ -67,10 +67,10 @@ def stanford_layout(settings: EncoderSettings) -> Layout:
         known = read_layout(folder)
         if known is not None:
             return _with(known, folder, identity)
-    model = load_embedded("cpu") if is_embedded else load_named(settings.model, "cpu")
+    model = cast(Any, load_embedded("cpu") if is_embedded else load_named(settings.model, "cpu"))
     if not is_embedded:
         weights = weights_of(model, settings.model)
-        dimensions = len(cast(Any, model.encode_query("size"))[0])
+        dimensions = model.encode_query("size").shape[1]
         identity = {
             "model": settings.model,
             "weights": weights,
@@ -170,7 +170,7 @@ def _export(model: MultiVectorEncoder, folder: Path) -> Layout:
 
 
 def _projection(model: MultiVectorEncoder, size: int) -> Any:
-    """Return the product of the model's linear layers, shape (dimensions, hidden size); identity without any."""
+    """Return the product of the model's linear layers, shape (dimensions, hidden size)."""
     import torch
 
     linear = torch.eye(size)
@@ -190,7 +190,7 @@ def _projection(model: MultiVectorEncoder, size: int) -> Any:
 
 
 class QuestionTokenizer:
-    """Stands in for colbert-ai's QueryTokenizer: no marker but the checkpoint's own prompt, no other expansion."""
+    """Stands in for colbert-ai's QueryTokenizer, with the checkpoint's own prompt and expansion alone."""
 
     def __init__(self, layout: Layout, tokenizer: Any) -> None:
         self.layout = layout

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -44,6 +45,7 @@ class Corpus:
         self.writable = writable
         self.connection = connection
         self._lock = FileLock(f"{path}.lock")
+        self._folder: TemporaryDirectory[str] | None = None
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = False) -> Self:
@@ -73,8 +75,18 @@ class Corpus:
             raise
         return corpus
 
+    @classmethod
+    def temporary(cls) -> Self:
+        """Return an empty corpus that is gone when it is closed: for stages that search elsewhere."""
+        folder = TemporaryDirectory(prefix="ragqa-")
+        corpus = cls.open(Path(folder.name) / "corpus.db", create=True)
+        corpus._folder = folder
+        return corpus
+
     def close(self) -> None:
         self.connection.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self

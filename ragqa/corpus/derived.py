@@ -145,7 +145,7 @@ class PassageStore(ABC):
         return [self.encode(passages), {}]
 
     def read(self, passages: Sequence[Passage]) -> dict[int, Row]:
-        """Return the rows of `passages`; one that is missing is made now, and stored if nobody else writes."""
+        """Return the rows of `passages`; a missing one is made now, and stored if nobody else writes."""
         found = self._read(passages)
         lacking = [passage for passage in passages if passage.rowid not in found]
         if lacking:

@@ -28,7 +28,7 @@ class CrossEncoderSettings(RerankerSettings):
 
 
 class CrossEncoderReranker:
-    """The second stage `cross-encoder`. Scores are the model's own; raises RagqaError when it cannot be loaded."""
+    """The second stage `cross-encoder`. Scores are the model's own."""
 
     Settings: ClassVar[type[BaseModel]] = CrossEncoderSettings
 
@@ -46,11 +46,12 @@ class CrossEncoderReranker:
         compute = self.resources.compute
         device = compute.torch_device()
         try:
-            model = CrossEncoder(self.settings.model, device=device, trust_remote_code=False)
+            model: CrossEncoder = CrossEncoder(self.settings.model, device=device, trust_remote_code=False)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RagqaError(f"The cross-encoder {self.settings.model} cannot be loaded: {reason}") from error
-        return in_dtype(model, document_dtype(device, compute.dtype))
+        converted: CrossEncoder = in_dtype(model, document_dtype(device, compute.dtype))
+        return converted
 
     def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
         if not hits:

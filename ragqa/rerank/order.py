@@ -18,7 +18,7 @@ class RerankerSettings(Strict):
 def reorder(
     hits: Sequence[Hit], scores: Sequence[float], stage: str, fusion: StageFusion | None, k: int
 ) -> list[Hit]:
-    """Return the best `k` hits by `scores`, equal ones in the order given; fused with their others if asked."""
+    """Return the best `k` hits by `scores`, equal ones as they came; fused with others if asked."""
     scored = [
         Hit(hit.passage, hit.rank, score, {**hit.scores, stage: score})
         for hit, score in zip(hits, scores, strict=True)

@@ -150,7 +150,7 @@ class DenseMatrix:
 
 
 class DenseStore(PassageStore):
-    """The stored vectors of one model in one corpus; `matrix` keeps them in memory while the file is unchanged."""
+    """The stored vectors of one model in one corpus, kept in memory while the file is unchanged."""
 
     table = TABLE
     columns = ("data",)
@@ -217,9 +217,9 @@ def stored_embedders(corpus: Corpus) -> list[dict[str, Any]]:
 def _to_bytes(vector: Vectors, codec: Codec) -> bytes:
     """Return a vector in its codec; int8 has one float32 scale before 127 levels each way."""
     if codec != "int8":
-        return vector.astype(codec).tobytes()
+        return bytes(vector.astype(codec).tobytes())
     scale = np.float32(max(float(np.abs(vector).max()), 1e-12) / 127)
-    return bytes(scale.tobytes()) + np.rint(vector / scale).astype(np.int8).tobytes()
+    return bytes(scale.tobytes() + np.rint(vector / scale).astype(np.int8).tobytes())
 
 
 def _from_bytes(rowids: list[int], data: bytes, dimensions: int, codec: Codec) -> DenseMatrix:

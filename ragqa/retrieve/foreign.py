@@ -38,7 +38,7 @@ def foreign_hits(
 
 
 def enough(k: int) -> int:
-    """Return how many documents to look for so that `k` candidates come of them, some documents being short."""
+    """Return how many documents to look for so that `k` candidates come of them."""
     return max(10, math.ceil(k / 2))
 
 

@@ -26,14 +26,14 @@ STAGE = "llm-collection"
 
 
 class LlmCollectionSettings(Strict):
-    """`collection` is a name that `llm collections` lists; `database` is llm's own embeddings.db without it."""
+    """`collection` is one of `llm collections`; `database` is llm's own embeddings.db by default."""
 
     collection: str
     database: Path | None = None
 
 
 class LlmCollectionRetriever:
-    """The first stage `llm-collection`. Scores are cosines of the collection's own model; nothing is copied."""
+    """The first stage `llm-collection`. Scores are cosines; nothing is copied."""
 
     Settings: ClassVar[type[BaseModel]] = LlmCollectionSettings
     foreign = True

@@ -37,7 +37,7 @@ class Columns(Strict):
 
 
 class SqliteFtsSettings(Strict):
-    """`database` is opened read-only; `table` has an FTS5 or FTS4 index, as `sqlite-utils enable-fts` makes it."""
+    """`database` is opened read-only; `table` has an FTS5 or FTS4 index (`sqlite-utils enable-fts`)."""
 
     database: Path
     table: str
