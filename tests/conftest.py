@@ -22,6 +22,9 @@ from ragqa.corpus.loaders import Fields, open_sources
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
+# C++ extensions are compiled once per machine, not once per test and its home.
+EXTENSIONS = os.environ.get("TORCH_EXTENSIONS_DIR") or str(Path.home() / ".cache" / "ragqa-test-extensions")
+
 NOTES = {
     "coffee.md": """---
 title: Making coffee
@@ -63,6 +66,8 @@ def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("LLM_USER_PATH", str(user / "llm"))
     monkeypatch.setenv("HOME", str(user))
     monkeypatch.setenv("XDG_DATA_HOME", str(user / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(user / "cache"))
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", EXTENSIONS)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("RAGQA_DB", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
