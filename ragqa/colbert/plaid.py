@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from ragqa.colbert.store import TokenStore
@@ -161,13 +162,18 @@ class PlaidIndex:
         self._finish(folder, tuple(rowids))
 
     def _change(self, folder: Path, manifest: Manifest, new: Sequence[int], gone: set[int]) -> None:
+        _trim_lists(folder)
         model = self._from_index(folder)
         rowids = list(manifest.rowids)
         root = plaid_root(self.corpus)
         if gone:
+            texts = list(model.model.collection)
             with _run(root):
                 model.delete_from_index([str(rowid) for rowid in sorted(gone)], index_name=folder.name)
             rowids = [None if rowid in gone else rowid for rowid in rowids]
+            # The library closes the gaps among its texts and leaves those among its passages.
+            kept = ["" if rowid is None else text for rowid, text in zip(rowids, texts, strict=True)]
+            (folder / "collection.json").write_text(json.dumps(kept), encoding="utf-8")
         if new:
             passages = self.corpus.passages(new)
             with self._stored_vectors(passages), _run(root):
@@ -181,6 +187,7 @@ class PlaidIndex:
                     split_documents=False,
                 )
             rowids += new
+        _correct_counts(folder)
         self._finish(folder, tuple(rowids))
 
     @contextmanager
@@ -191,6 +198,7 @@ class PlaidIndex:
         """
         import torch
         from colbert.indexing.collection_encoder import CollectionEncoder
+        from colbert.indexing.collection_indexer import CollectionIndexer
         from ragatouille.models.index import PLAIDModelIndex
 
         by_text = {indexed_text(passage)[0]: passage for passage in passages}
@@ -208,8 +216,14 @@ class PlaidIndex:
 
         CollectionEncoder.encode_passages = encode_passages
         PLAIDModelIndex.faiss_kmeans = staticmethod(_train_kmeans)
+        if not hasattr(CollectionIndexer, "_ragqa_residual"):
+            CollectionIndexer._ragqa_residual = CollectionIndexer._compute_avg_residual
+            CollectionIndexer._compute_avg_residual = _compute_avg_residual
         try:
             yield
+        except (RuntimeError, ValueError, AssertionError, OSError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise RagqaError(f"RAGatouille could not build the PLAID index: {reason}") from error
         finally:
             CollectionEncoder.encode_passages = original
 
@@ -245,17 +259,13 @@ class PlaidIndex:
             model = RAGPretrainedModel.from_index(folder, verbose=0)
             index = model.model.model_index
             index.config.root = str(folder.parent)
-            load = index._load_searcher
-
-            def load_searcher(*args: Any, **kwargs: Any) -> None:
-                load(*args, **kwargs)
-                index.searcher.encode = lambda text, full_length_search=False: torch.from_numpy(
-                    encoder.encode_queries([text] if isinstance(text, str) else list(text))[0]
-                )[None].to(torch.float32)
-
-            index._load_searcher = load_searcher
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            # Now, and not at the first question, so that a broken file is found here.
+            index._load_searcher(model.model.checkpoint, model.model.collection, folder.name)
+            index.searcher.encode = lambda text, full_length_search=False: torch.from_numpy(
+                encoder.encode_queries([text])[0]
+            )[None]
+        except (OSError, ValueError, LookupError, RuntimeError, EOFError, UnpicklingError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise RagqaError(
                 f"The PLAID index {folder} cannot be read ({reason}): delete that folder, then ragqa index."
             ) from error
@@ -344,13 +354,11 @@ def _shapes(path: Path) -> list[str]:
     """Return type and shape of each tensor in a `.pt` file, which is read as tensors and nothing else."""
     if path.suffix != ".pt":
         return []
-    import pickle
-
     import torch
 
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError) as error:
+    except (UnpicklingError, RuntimeError, OSError) as error:
         return [f"unreadable: {str(error).splitlines()[0]}"]
     tensors = loaded if isinstance(loaded, (tuple, list)) else [loaded]
     return [
@@ -370,7 +378,8 @@ def _train_kmeans(indexer: Any, sample: Any, shared_lists: Any) -> Any:
     import faiss
     import torch
 
-    count = indexer.num_partitions
+    # A corpus of a few notes has fewer vectors than the library wants partitions.
+    count = indexer.num_partitions = max(1, min(indexer.num_partitions, len(sample) // 2))
     kmeans = faiss.Kmeans(
         indexer.config.dim,
         count,
@@ -383,6 +392,33 @@ def _train_kmeans(indexer: Any, sample: Any, shared_lists: Any) -> Any:
     kmeans.train(sample.float().numpy())
     centroids = torch.nn.functional.normalize(torch.from_numpy(kmeans.centroids), dim=-1)
     return centroids.half() if indexer.use_gpu else centroids.float()
+
+
+def _compute_avg_residual(indexer: Any, centroids: Any, heldout: Any) -> Any:
+    """Do what colbert-ai does, on no more vectors than `torch.quantile` takes (2 ** 24 numbers)."""
+    held = heldout[: 2**24 // heldout.shape[1]]
+    return indexer._ragqa_residual(centroids, held if len(held) else centroids.half())
+
+
+def _trim_lists(folder: Path) -> None:
+    """Take the padding off the end of the index's inverted lists, over which colbert-ai's updater stumbles."""
+    import torch
+
+    path = folder / "ivf.pid.pt"
+    ivf, lengths = torch.load(path, map_location="cpu", weights_only=True)
+    torch.save((ivf[: int(lengths.sum())].clone(), lengths), path)
+
+
+def _correct_counts(folder: Path) -> None:
+    """Write how many vectors the index has: colbert-ai's updater counts the old ones twice."""
+    path = folder / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    lengths = [
+        json.loads((folder / f"doclens.{chunk}.json").read_text(encoding="utf-8"))
+        for chunk in range(metadata["num_chunks"])
+    ]
+    metadata["num_embeddings"] = sum(map(sum, lengths))
+    path.write_text(json.dumps(metadata), encoding="utf-8")
 
 
 def _correct_paths(folder: Path, root: Path, checkpoint: str) -> None:
