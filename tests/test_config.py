@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 
 from ragqa.config import MAX_CONFIG_BYTES, load_config, shipped_configs
-from ragqa.errors import UsageError
+from ragqa.errors import RagqaError, UsageError
+from ragqa.operations import build_index
+from ragqa.pipeline import Pipeline
 from ragqa.stages import check_stages
+
+NEED_A_HUB = {"cross-encoder", "colbertv2"}
 
 
 @pytest.mark.parametrize("name", list(shipped_configs()))
@@ -18,7 +22,30 @@ def test_every_shipped_config_is_valid_and_described(name: str) -> None:
 
 
 def test_the_promised_configs_are_shipped() -> None:
-    assert {"fts", "fts-colbert", "default"} <= shipped_configs().keys()
+    promised = (
+        "fts dense hybrid fts-colbert hybrid-colbert colbert-exact colbert-plaid ragatouille cross-encoder"
+        " colbertv2 default"
+    )
+    assert shipped_configs().keys() == set(promised.split())
+
+
+@pytest.mark.parametrize("name", sorted(shipped_configs().keys() - NEED_A_HUB))
+def test_every_config_that_needs_no_hub_finds_the_answer(name: str, db: Path) -> None:
+    pipeline = Pipeline.from_config(name, db)
+    build_index(pipeline)
+    result = pipeline.search("How warm is green tea steeped?", 3)
+    assert result.hits[0].passage.document_id == "tea.html"
+    assert [hit.rank for hit in result.hits] == [1, 2, 3][: len(result.hits)]
+    assert result.hits[0].score == max(hit.score for hit in result.hits)
+    pipeline.close()
+
+
+@pytest.mark.parametrize("name", sorted(NEED_A_HUB))
+def test_a_config_that_needs_the_hub_says_so_without_one(name: str, db: Path) -> None:
+    pipeline = Pipeline.from_config(name, db)
+    with pytest.raises(RagqaError, match="cannot be loaded"):
+        pipeline.search("How warm is green tea steeped?", 3)
+    pipeline.close()
 
 
 @pytest.mark.parametrize(
@@ -47,8 +74,9 @@ def test_a_wrong_config_is_named_with_what_is_wrong(tmp_path: Path, text: str, s
 @pytest.mark.parametrize(
     ("fuse", "said"),
     [
-        ("{weights: [1, 2, 3]}", "weights must be two"),
-        ("{kk: 3}", r"unknown key 'fuse.kk'. Known here: k, weights"),
+        ("{weights: {fts: 1, dense: 2}}", "names 'dense', and its candidates have scores of colbert, fts"),
+        ("{weights: {}}", "at least 1"),
+        ("{kk: 3, weights: {fts: 1}}", r"unknown key 'fuse.kk'. Known here: by, k, weights"),
     ],
 )
 def test_a_wrong_fusion_is_a_sentence(tmp_path: Path, fuse: str, said: str) -> None:

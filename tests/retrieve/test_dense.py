@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ragqa import embedded
+from ragqa.colbert.encoder import EncoderSettings
+from ragqa.colbert.engines import load_encoder
+from ragqa.config import StageSettings, parse_config
+from ragqa.corpus import derived
+from ragqa.corpus.database import Corpus
+from ragqa.device import Compute
+from ragqa.errors import RagqaError
+from ragqa.operations import build_index, corpus_status
+from ragqa.pipeline import Pipeline
+from ragqa.retrieve.dense import DenseRetriever
+from ragqa.retrieve.embeddings import EmbedderSettings, load_embedder
+from ragqa.retrieve.ranking import best
+from ragqa.stages import Resources, make_retriever
+from tests.conftest import fill
+
+CPU = Compute("cpu", "float32")
+QUESTION = "How hot should the water for tea be?"
+
+
+def dense(corpus: Corpus, **options: Any) -> DenseRetriever:
+    made = make_retriever(StageSettings(type="dense", **options), Resources(corpus, CPU, print))
+    assert isinstance(made, DenseRetriever)
+    return made
+
+
+def test_the_embedded_vectors_are_the_models_own_sentence_embeddings() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = ["Green tea, steeped at 70 degrees!", "A flat tyre.", ""]
+    expected = SentenceTransformer(str(embedded.folder()), device="cpu").encode(texts)
+    embedder = load_embedder(EmbedderSettings(), CPU)
+    for vectors in (embedder.embed_queries(texts[:2]), embedder.embed_documents(texts[:2])):
+        cosines = (vectors * expected[:2]).sum(axis=1) / np.linalg.norm(expected[:2], axis=1)
+        np.testing.assert_allclose(cosines, 1, atol=1e-4)
+    engine = load_encoder(EncoderSettings(query_tokens=511), Compute("cpu", "bfloat16"))
+    np.testing.assert_allclose(
+        engine.embed_queries(texts[:2]),  # type: ignore[attr-defined]
+        embedder.embed_queries(texts[:2]),
+        atol=0.02,
+    )
+
+
+def test_one_pass_gives_the_same_vectors_as_two(db: Path, tmp_path: Path) -> None:
+    """The corpus of the fixture was built by `default`: token vectors and dense vectors in one pass."""
+    with Corpus.open(db) as corpus:
+        stored = dense(corpus).store.matrix()
+        passages = corpus.passages(stored.rowids)
+        anew = load_embedder(EmbedderSettings(), Compute("cpu")).embed_documents(
+            [derived.indexed_text(passage)[0] for passage in passages]
+        )
+        np.testing.assert_allclose(stored.rows.astype(np.float32), anew, atol=0.01)
+        (status,) = corpus_status(corpus)["embedders"]
+        assert (status["passages"], status["missing"]) == (len(passages), 0)
+
+
+@pytest.mark.parametrize(("codec", "size"), [("float32", 4 * 384), ("float16", 2 * 384), ("int8", 4 + 384)])
+def test_every_codec_finds_the_same(corpus: Corpus, codec: str, size: int) -> None:
+    stage, reference = dense(corpus, codec=codec), dense(corpus, codec="float32")
+    stage.build()
+    reference.build()
+    hits = stage.search(QUESTION, 3)
+    assert hits[0].passage.document_id == "tea.html"
+    assert [hit.rank for hit in hits] == [1, 2, 3]
+    exact = {hit.passage.id: hit.score for hit in reference.search(QUESTION, 100)}
+    for hit in hits:
+        assert hit.score == pytest.approx(exact[hit.passage.id], abs=0.005)
+    lengths = corpus.connection.execute(
+        "SELECT DISTINCT length(data) FROM dense_vectors WHERE encoder = ?", [stage.store.encoder_row()]
+    ).fetchall()
+    assert lengths == [(size,)]
+
+
+def test_what_another_connection_adds_or_removes_is_seen_at_once(db: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    with Corpus.open(db) as corpus:
+        stage = make_retriever(StageSettings(type="dense"), Resources(corpus, CPU, notes.append))
+        assert stage.search(QUESTION, 1)[0].passage.document_id == "tea.html"
+        with Corpus.open(db) as other:
+            other.remove(["tea.html"])
+        assert stage.search(QUESTION, 1)[0].passage.document_id != "tea.html"
+        (tmp_path / "oolong.md").write_text("# Oolong\n\nThe water for oolong tea should be 90 degrees hot.")
+        fill(db, tmp_path / "oolong.md")
+        assert stage.search(QUESTION, 1)[0].passage.document_id == "oolong.md"
+    assert any("without dense vectors: 1" in note for note in notes)
+
+
+def test_many_missing_vectors_are_refused_with_the_command(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(derived, "ON_THE_FLY", 1)
+    with corpus.transaction():
+        corpus.connection.execute("DELETE FROM dense_vectors")
+        corpus.connection.execute("DELETE FROM token_vectors")
+    for name in ("dense", "hybrid", "colbert-exact"):
+        pipeline = Pipeline.from_config(name, corpus.path)
+        with pytest.raises(RagqaError, match=r"passages of .* have no .* vectors yet: ragqa index"):
+            pipeline.search(QUESTION)
+        pipeline.close()
+
+
+def test_a_model_on_disk_with_prompts_of_its_own(tmp_path: Path, db: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(embedded.folder()), device="cpu")
+    model.prompts = {"query": "question: ", "document": "passage: "}
+    model.save_pretrained(str(tmp_path / "prompted"))
+    stage = {"type": "dense", "model": str(tmp_path / "prompted")}
+    pipeline = Pipeline.from_config(parse_config({"retrieve": stage, "dtype": "float32"}, "mine"), db)
+    with pytest.raises(RagqaError, match=r"indexed with all-MiniLM-L6-v2 .* wants .*prompted"):
+        pipeline.search(QUESTION)
+    build_index(pipeline)
+    assert pipeline.search(QUESTION, 1).hits[0].passage.document_id == "tea.html"
+    embedder = load_embedder(EmbedderSettings(model=str(tmp_path / "prompted")), CPU)
+    plain = load_embedder(EmbedderSettings(), CPU)
+    np.testing.assert_allclose(
+        embedder.embed_queries(["tea"]), plain.embed_queries(["question: tea"]), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        embedder.embed_documents(["tea"]), plain.embed_documents(["passage: tea"]), atol=1e-4
+    )
+    assert embedder.identity["prompt"] == "passage: "
+    pipeline.close()
+
+
+def test_a_model_that_is_not_there_is_one_sentence() -> None:
+    with pytest.raises(RagqaError, match="embedding model nowhere/at-all cannot be loaded"):
+        load_embedder(EmbedderSettings(model="nowhere/at-all"), CPU)
+
+
+def test_the_best_places_are_those_of_a_full_sort() -> None:
+    scores = np.array([0.1, 0.5, 0.5, 0.9, 0.5, 0.2])
+    assert best(scores, 3) == [3, 1, 2]
+    assert best(scores, 10) == [3, 1, 2, 4, 5, 0]
+    assert best(np.zeros(0), 3) == []

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ragqa.config import StageSettings, parse_config
+from ragqa.corpus.database import Corpus
+from ragqa.device import Compute
+from ragqa.errors import UsageError
+from ragqa.pipeline import Pipeline
+from ragqa.stages import Resources, check_stages, make_retriever
+
+CPU = Compute("cpu")
+QUESTION = "How hot should the water for tea be?"
+
+
+def hybrid(**options: object) -> StageSettings:
+    stages = [{"type": "fts"}, {"type": "dense"}]
+    return StageSettings(type="hybrid", **{"stages": stages, **options})
+
+
+def test_the_rankings_are_fused_and_every_score_is_kept(corpus: Corpus) -> None:
+    resources = Resources(corpus, CPU, print)
+    single = {
+        name: {
+            hit.passage.id: hit
+            for hit in make_retriever(StageSettings(type=name), resources).search(QUESTION, 50)
+        }
+        for name in ("fts", "dense")
+    }
+    hits = make_retriever(hybrid(fuse={"k": 10, "weights": [2, 1]}), resources).search(QUESTION, 50)
+    assert {hit.passage.id for hit in hits} == single["fts"].keys() | single["dense"].keys()
+    for hit in hits:
+        found = {name: ranked[hit.passage.id] for name, ranked in single.items() if hit.passage.id in ranked}
+        expected = sum({"fts": 2, "dense": 1}[name] / (10 + other.rank) for name, other in found.items())
+        assert hit.score == hit.scores["hybrid"] == pytest.approx(expected)
+        assert hit.scores.keys() == {"hybrid", *found}
+        for name, other in found.items():
+            assert hit.scores[name] == pytest.approx(other.score)
+
+
+def test_a_batch_gives_what_single_questions_give(corpus: Corpus) -> None:
+    stage = make_retriever(hybrid(), Resources(corpus, CPU, print))
+    questions = [QUESTION, "What mends a tyre?", "xylophone"]
+    batch = stage.search_batch(questions, 5)
+    for question, hits in zip(questions, batch, strict=True):
+        assert [hit.passage.id for hit in hits] == [hit.passage.id for hit in stage.search(question, 5)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (hybrid(stages=[{"type": "fts"}]), "at least 2"),
+        (hybrid(fuse={"weights": [1]}), "as many as there are stages, 2"),
+        (hybrid(stages=[{"type": "fts"}, {"type": "steam"}]), "no retriever 'steam'"),
+        (hybrid(stages=[{"type": "fts"}, {"type": "dense", "modl": 1}]), "unknown key 'modl'"),
+        (StageSettings(type="neighbours", of={"type": "steam"}), "no retriever 'steam'"),
+    ],
+)
+def test_what_is_wrong_inside_is_said(stage: StageSettings, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check_stages(stage, StageSettings(type="none"))
+
+
+def test_a_reranker_fuses_only_scores_that_its_candidates_have() -> None:
+    rerank = StageSettings(type="colbert", fuse={"weights": {"fts": 1, "dens": 1}})
+    with pytest.raises(UsageError, match=r"names 'dens', .* scores of colbert, dense, fts, hybrid"):
+        check_stages(hybrid(), rerank)
+    with pytest.raises(UsageError, match="names 'dense'"):
+        check_stages(StageSettings(type="fts"), StageSettings(type="colbert", fuse={"weights": {"dense": 1}}))
+
+
+def test_neighbours_bring_in_what_the_words_did_not_find(db: Path) -> None:
+    words = {"type": "fts"}
+    question = "boiling"
+    plain = Pipeline.from_config(parse_config({"retrieve": words, "candidates": 5}, "words"), db)
+    found = {hit.passage.id for hit in plain.search(question, 5).hits}
+    near = {"type": "neighbours", "of": words, "seeds": 1, "each": 2}
+    pipeline = Pipeline.from_config(parse_config({"retrieve": near, "candidates": 5}, "near"), db)
+    hits = pipeline.search(question, 5).hits
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    new = [hit for hit in hits if "neighbours" in hit.scores]
+    assert new
+    assert found.isdisjoint(hit.passage.id for hit in new)
+    assert {hit.passage.id for hit in hits} > found
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert pipeline.search("xylophone", 5).hits == ()
+    assert set(pipeline.derived()) == {"fts", "neighbours"}
+    plain.close()
+    pipeline.close()
