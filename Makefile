@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .demo/packages.db
 DATA ?= ../shared/data
+COLLECTIONS ?= scifact cranfield
 
 .PHONY: corpus demo test lint bench quality install constraints clean
 
@@ -36,10 +37,13 @@ lint: install
 bench: corpus
 	$(BIN)/python -m ragqa.evaluate.bench $(DEMO)
 
-# The table of configs by metrics on the BEIR folder scifact under DATA.
+# The table of configs by metrics, for every config that needs no model hub, on BEIR folders under DATA.
+CONFIGS := fts dense hybrid fts-colbert hybrid-colbert default colbert-exact colbert-plaid ragatouille
 quality: install
-	$(BIN)/ragqa ingest $(DATA)/scifact --db .demo/scifact.db
-	$(BIN)/python -m ragqa.evaluate $(DATA)/scifact --db .demo/scifact.db -c fts -c fts-colbert -c default
+	for name in $(COLLECTIONS); do \
+		$(BIN)/ragqa ingest $(DATA)/$$name --db .demo/$$name.db && echo "$$name" && \
+		$(BIN)/python -m ragqa.evaluate $(DATA)/$$name --db .demo/$$name.db $(CONFIGS:%=-c %) || exit 1; \
+	done
 
 # Resolve everything anew and write what was chosen to constraints.txt.
 constraints:

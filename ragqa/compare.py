@@ -71,10 +71,13 @@ def ask_all(
     results, answers = {}, {}
     for pipeline in pipelines:
         pipeline.search(question, k)
-        results[pipeline.config.name] = pipeline.search(question, k)
+        label, number = pipeline.config.name, 2
+        while label in results:
+            label, number = f"{pipeline.config.name} ({number})", number + 1
+        results[label] = pipeline.search(question, k)
         for model in models:
             answer = pipeline.ask(question, model=model, log=False)
-            answers[f"{pipeline.config.name}, {answer.model}"] = answer
+            answers[f"{label}, {answer.model}"] = answer
     return compare(question, results, answers)
 
 

@@ -80,7 +80,9 @@ def _check_corpus(path: Path, problems: list[str], to_run: list[str]) -> str:
         return str(path)
     if not report["documents"]:
         to_run.append("ragqa ingest SOURCE")
-    elif not report["encoders"] or any(encoder["missing"] for encoder in report["encoders"]):
+    elif not all(report[kind] for kind in ("encoders", "embedders")) or any(
+        stored["missing"] for kind in ("encoders", "embedders", "plaid") for stored in report[kind]
+    ):
         to_run.append("ragqa index")
     return f"{path}: {report['documents']:,} documents, {report['passages']:,} passages"
 

@@ -25,7 +25,8 @@ class Document:
 class Passage:
     """A stretch of a document: `text` is `document.text[start:end]`, in characters.
 
-    `rowid` is the corpus file's own key; `id` ("document#ordinal") is the one shown to people.
+    `rowid` is the corpus file's own key, negative for a passage that lies elsewhere; `id`
+    ("document#ordinal") is the one shown to people.
     """
 
     rowid: int

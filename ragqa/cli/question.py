@@ -141,8 +141,8 @@ def compare(
     names = config or ["fts", "dense", "default"]
     with ExitStack() as stack:
         pipelines = [stack.enter_context(open_pipeline(name, db, device)) for name in dict.fromkeys(names)]
-        models: list[str | None] = list(model or ([None] if answers else []))
-        compared = ask_all(pipelines, question, k, models)
+        own: list[str | None] = [None] if answers else []
+        compared = ask_all(pipelines, question, k, model or own)
     if json:
         show.print_json(show.comparison_json(compared))
     else:

@@ -401,7 +401,7 @@ def _compute_avg_residual(indexer: Any, centroids: Any, heldout: Any) -> Any:
 
 
 def _trim_lists(folder: Path) -> None:
-    """Take the padding off the end of the index's inverted lists, over which colbert-ai's updater stumbles."""
+    """Take the padding off the index's inverted lists, over which colbert-ai's updater stumbles."""
     import torch
 
     path = folder / "ivf.pid.pt"

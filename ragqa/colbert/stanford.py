@@ -127,7 +127,7 @@ def _export(model: MultiVectorEncoder, folder: Path) -> Layout:
     backbone = transformer.auto_model
     linear = _projection(model, backbone.config.hidden_size)
     expansion = getattr(transformer, "query_expansion", None) or {}
-    skipped = next((m._skiplist_ids for m in model if getattr(m, "_skiplist_ids", None) is not None), None)
+    skipped: Any = next((ids for m in model if (ids := getattr(m, "_skiplist_ids", None)) is not None), None)
     limit = int(transformer.max_seq_length)
     layout = Layout(
         path="",

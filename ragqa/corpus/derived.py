@@ -179,14 +179,15 @@ class PassageStore(ABC):
         return found
 
     def _encode_now(self, passages: Sequence[Passage]) -> dict[int, Row]:
-        self.note(
-            f"Passages without {self.what}: {len(passages):,}. Making them now (ragqa index does it once)."
-        )
         made = self.encode(passages)
-        if self.corpus.writable:
+        # Passages of somebody else's database are encoded at every question, and nothing is kept of them.
+        ours = {rowid: row for rowid, row in made.items() if rowid >= 0}
+        if ours:
+            self.note(f"Passages without {self.what}: {len(ours):,}, made now (ragqa index does it once).")
+        if ours and self.corpus.writable:
             try:
                 with self.corpus.writing(wait_s=0), self.corpus.transaction():
-                    self.insert(made)
+                    self.insert(ours)
             except RagqaError:
                 pass  # somebody is writing: the question is answered all the same, and the next one stores
         return made

@@ -14,7 +14,7 @@ from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.retrieval import evaluate
 from ragqa.operations import build_index
 
-METRICS = "nDCG@10,R@100,RR@10,Success@5"
+METRICS = "nDCG@10,R@100,RR@10"
 
 
 def table(

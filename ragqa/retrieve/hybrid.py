@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
@@ -46,7 +47,9 @@ class HybridRetriever:
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         # What may write to the corpus happens before the threads, one stage after the other.
         self.prepare()
-        with ThreadPoolExecutor(len(self.stages)) as threads:
+        # Threads may share the corpus' connection only where SQLite was compiled for it (level 3).
+        side_by_side = len(self.stages) if sqlite3.threadsafety == 3 else 1
+        with ThreadPoolExecutor(side_by_side) as threads:
             found = list(threads.map(lambda stage: stage.search_batch(queries, k), self.stages))
         return [fuse(rankings, self.settings.fuse, k, STAGE) for rankings in zip(*found, strict=True)]
 

@@ -60,17 +60,17 @@ class NeighboursRetriever:
     def _with_neighbours(self, found: list[Hit], k: int) -> list[Hit]:
         matrix = self.dense.store.matrix()
         place_of = {rowid: place for place, rowid in enumerate(matrix.rowids)}
-        seeds = [place_of[hit.passage.rowid] for hit in found[: self.settings.seeds]]
-        known = {hit.passage.rowid for hit in found[: self.settings.seeds]}
+        known = {hit.passage.rowid for hit in found}
+        best_hits = found[: self.settings.seeds]
+        seeds = [place_of[hit.passage.rowid] for hit in best_hits if hit.passage.rowid in place_of]
         nearest: dict[int, float] = {}
         for scores in matrix.products(matrix.vectors(seeds)).T if seeds else ():
             for place in best(scores, self.settings.each + 1):
                 rowid = matrix.rowids[place]
                 if rowid not in known:
                     nearest[rowid] = max(nearest.get(rowid, -1.0), float(scores[place]))
-        new = set(nearest) - {hit.passage.rowid for hit in found}
-        kept = found[: max(len(seeds), k - len(new))]
-        order = sorted(new, key=lambda rowid: -nearest[rowid])[: k - len(kept)]
+        kept = found[: max(len(best_hits), k - len(nearest))]
+        order = sorted(nearest, key=lambda rowid: -nearest[rowid])[: k - len(kept)]
         joined = [
             Hit(passage, rank, nearest[passage.rowid] - 2, {STAGE: nearest[passage.rowid]})
             for rank, passage in enumerate(self.corpus.passages(order), len(kept) + 1)

@@ -22,13 +22,10 @@ def hybrid(**options: object) -> StageSettings:
 
 def test_the_rankings_are_fused_and_every_score_is_kept(corpus: Corpus) -> None:
     resources = Resources(corpus, CPU, print)
-    single = {
-        name: {
-            hit.passage.id: hit
-            for hit in make_retriever(StageSettings(type=name), resources).search(QUESTION, 50)
-        }
-        for name in ("fts", "dense")
-    }
+    single = {}
+    for name in ("fts", "dense"):
+        stage = make_retriever(StageSettings(type=name), resources)
+        single[name] = {hit.passage.id: hit for hit in stage.search(QUESTION, 50)}
     hits = make_retriever(hybrid(fuse={"k": 10, "weights": [2, 1]}), resources).search(QUESTION, 50)
     assert {hit.passage.id for hit in hits} == single["fts"].keys() | single["dense"].keys()
     for hit in hits:
