@@ -12,7 +12,6 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -93,7 +92,6 @@ def load_model(layout: Layout, compute: Compute) -> Any:
     return model
 
 
-@cache
 def tamed(compute: Compute) -> None:
     """Import RAGatouille so that it loads, keeps silent and obeys `compute`.
 

@@ -44,7 +44,7 @@ def settings() -> dict[str, StageFusion]:
     """Return the fusions that are compared, by a name that says what they are."""
     return {
         f"{by} {':'.join(f'{weight:g}' for weight in weights)}": StageFusion(
-            by=by, weights=dict(zip(STAGES, weights, strict=True))
+            by="ranks" if by == "ranks" else "scores", weights=dict(zip(STAGES, weights, strict=True))
         )
         for by, weights in itertools.product(("ranks", "scores"), WEIGHTS)
     }
