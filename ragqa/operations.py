@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ragqa.colbert.plaid import plaid_status
+from ragqa.colbert.ragatouille.plaid import plaid_status
 from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus

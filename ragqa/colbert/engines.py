@@ -27,7 +27,7 @@ def _sentence_transformers(settings: EncoderSettings, compute: Compute) -> Token
 
 
 def _ragatouille(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
-    from ragqa.colbert.ragatouille import RagatouilleEncoder
+    from ragqa.colbert.ragatouille.encoder import RagatouilleEncoder
 
     return RagatouilleEncoder(settings, compute)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.ragatouille import RagatouilleEncoder
+from ragqa.colbert.ragatouille.encoder import RagatouilleEncoder
 from ragqa.corpus.derived import indexed_text
 from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources

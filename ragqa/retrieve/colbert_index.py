@@ -18,7 +18,7 @@ from ragqa.stages import Resources, pick
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
-    from ragqa.colbert.plaid import PlaidIndex
+    from ragqa.colbert.ragatouille.plaid import PlaidIndex
 
 # Questions whose tokens are compared with the whole corpus in one sweep.
 SWEEP = 64
@@ -58,7 +58,7 @@ class ColbertIndexRetriever:
 
     @cached_property
     def plaid(self) -> PlaidIndex:
-        from ragqa.colbert.plaid import PlaidIndex
+        from ragqa.colbert.ragatouille.plaid import PlaidIndex
 
         return PlaidIndex(self.store, self.resources.compute)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ragqa.colbert.plaid import plaid_root, plaid_status
+from ragqa.colbert.ragatouille.plaid import plaid_root, plaid_status
 from ragqa.config import parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError
@@ -87,7 +87,7 @@ def test_ragatouilles_own_deletion_and_addition_keep_ids_and_passages_together(
 ) -> None:
     from ragatouille.models.index import PLAIDModelIndex
 
-    from ragqa.colbert import plaid
+    from ragqa.colbert.ragatouille import plaid
 
     monkeypatch.setattr(plaid, "REBUILT_GROWTH", 1.0)
     monkeypatch.setattr(plaid, "REBUILT_BELOW", 0)
@@ -151,7 +151,7 @@ def test_an_index_file_cannot_run_code(
 def test_a_killed_build_leaves_the_index_before_it_in_use(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ragqa.colbert.plaid import PlaidIndex
+    from ragqa.colbert.ragatouille.plaid import PlaidIndex
 
     def killed(self: PlaidIndex, *args: object) -> None:
         raise KeyboardInterrupt
@@ -182,7 +182,7 @@ def test_status_shows_files_and_tensor_shapes(pipeline: Pipeline) -> None:
 def test_without_a_compiler_the_sentence_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ragqa.colbert.ragatouille import SEARCHING, ensure_compiled
+    from ragqa.colbert.ragatouille.taming import SEARCHING, ensure_compiled
 
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "none"))
     monkeypatch.setenv("CXX", "no-such-compiler")

@@ -1,8 +1,6 @@
-"""The ragatouille engine: RAGatouille's own models as token encoders, and what tames the library.
+"""What makes RAGatouille 0.0.9 and the colbert-ai beneath it load, keep silent and obey.
 
-Everything that mends RAGatouille 0.0.9 and the colbert-ai beneath it is in `tamed()` and called
-from nowhere else: what it prints, the classes that transformers 5 no longer loads, remote code, the
-device, the compiler. PLAID indexes are in `plaid.py`.
+Importing is the expensive and the dangerous part: whoever uses the library calls `tamed()` first.
 """
 
 from __future__ import annotations
@@ -17,79 +15,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
-
-from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
-from ragqa.colbert.stanford import Layout, stanford_layout
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
 
-BATCH = 32
 # The C++ extensions that encoding and reranking need, and those that searching an index needs besides.
 ENCODING = ("segmented_maxsim_cpp",)
 SEARCHING = (*ENCODING, "filter_pids_cpp", "decompress_residuals_cpp", "segmented_lookup_cpp")
-
-
-class RagatouilleEncoder:
-    """A TokenEncoder on RAGatouille's `RAGPretrainedModel`; `model` is that object, for its own rerank.
-
-    Raises RagqaError when the checkpoint cannot be loaded or the library cannot run here.
-    """
-
-    def __init__(self, settings: EncoderSettings, compute: Compute) -> None:
-        self.layout = stanford_layout(settings)
-        self.identity = self.layout.identity
-        self.model = load_model(self.layout, compute)
-        self.checkpoint = self.model.model.inference_ckpt
-        self.dimensions = int(self.checkpoint.linear.weight.shape[0])
-        if settings.query_tokens:
-            self.checkpoint.query_tokenizer.query_maxlen = settings.query_tokens
-        if settings.document_tokens:
-            self.checkpoint.doc_tokenizer.doc_maxlen = settings.document_tokens
-
-    def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
-        # One by one: a shorter question in a batch would be padded with vectors of zeros.
-        return [_array(self.checkpoint.queryFromText([text], bsize=BATCH, to_cpu=True)[0]) for text in texts]
-
-    def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
-        if not texts:
-            return []
-        matrices = self.checkpoint.docFromText(list(texts), bsize=BATCH, keep_dims=False)[0]
-        return [_array(matrix) for matrix in matrices]
-
-    def document_spans(self, texts: Sequence[str]) -> list[Spans]:
-        tokenizer = self.checkpoint.doc_tokenizer
-        skipped = list(self.checkpoint.skiplist)
-        result = []
-        for text in texts:
-            prompt = self.layout.document_prompt or ""
-            encoded = tokenizer.tok(
-                prompt + text,
-                truncation=True,
-                max_length=tokenizer.doc_maxlen - (0 if self.layout.exported else 1),
-                return_offsets_mapping=True,
-            )
-            ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-            if not self.layout.exported:
-                ids = [ids[0], tokenizer.D_marker_token_id, *ids[1:]]
-                offsets = [offsets[0], (0, 0), *offsets[1:]]
-            spans = np.maximum(np.asarray(offsets, np.int32).reshape(-1, 2) - len(prompt), 0)
-            result.append(spans[~np.isin(ids, skipped)])
-        return result
-
-
-def load_model(layout: Layout, compute: Compute) -> Any:
-    """Return a `RAGPretrainedModel` of this checkpoint on this device."""
-    tamed(compute)
-    ensure_compiled(ENCODING)
-    from ragatouille import RAGPretrainedModel
-
-    try:
-        model = RAGPretrainedModel.from_pretrained(layout.path, verbose=0)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise RagqaError(f"RAGatouille cannot load the checkpoint {layout.path}: {reason}") from error
-    return model
 
 
 def tamed(compute: Compute) -> None:
@@ -214,7 +145,7 @@ def _mend_checkpoint(cls: Any) -> None:
     def init(self: Any, name: str, colbert_config: Any = None, verbose: int = 0) -> None:
         import torch
 
-        from ragqa.colbert.stanford import DocumentTokenizer, QuestionTokenizer, read_layout
+        from ragqa.colbert.ragatouille.stanford import DocumentTokenizer, QuestionTokenizer, read_layout
 
         cls._ragqa_init(self, str(name), colbert_config, verbose)
         layout = read_layout(Path(name))
@@ -226,8 +157,3 @@ def _mend_checkpoint(cls: Any) -> None:
             self.model.to(getattr(torch, cls._ragqa_dtype))
 
     cls.__init__ = init
-
-
-def _array(tensor: Any) -> Vectors:
-    array: Vectors = tensor.float().cpu().numpy()
-    return array

@@ -10,30 +10,33 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+from ragqa.colbert.ragatouille.mends import (
+    correct_counts,
+    correct_paths,
+    index_root,
+    stored_vectors,
+    trim_lists,
+)
 from ragqa.colbert.store import TokenStore
-from ragqa.corpus.database import Corpus, batches
+from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
 
 if TYPE_CHECKING:
-    from ragqa.types import Passage
+    pass
 
 MANIFEST = "ragqa.json"
 # The folders that RAGatouille makes under an index root.
 LAYOUT = Path("colbert") / "indexes"
 # RAGatouille rebuilds smaller indexes, and those that grow by more than a twentieth, whatever is asked.
 REBUILT_BELOW, REBUILT_GROWTH = 5000, 0.05
-KMEANS_ROUNDS, KMEANS_POINTS = 4, 39
-# Passages whose vectors are handed over at a time.
-HANDFUL = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,8 @@ class PlaidIndex:
         return deleted or total < REBUILT_BELOW or len(new) > len(manifest.rowids) * REBUILT_GROWTH
 
     def _make(self, folder: Path, rowids: Sequence[int]) -> None:
-        from ragqa.colbert.ragatouille import load_model, tamed
+        from ragqa.colbert.ragatouille.encoder import load_model
+        from ragqa.colbert.ragatouille.taming import tamed
 
         tamed(self.compute)
         from ragatouille import RAGPretrainedModel
@@ -146,7 +150,7 @@ class PlaidIndex:
         instance.model.run_config.root = instance.model.config.root = str(root)
         instance.model.config.dim = self.store.encoder.dimensions
         passages = self.corpus.passages(rowids)
-        with self._stored_vectors(passages), _run(root):
+        with stored_vectors(self.store, passages), index_root(root):
             # The library ignores the name that an index is given, and uses this one.
             instance.model.checkpoint = str(instance.model.checkpoint)
             instance.index(
@@ -162,13 +166,13 @@ class PlaidIndex:
         self._finish(folder, tuple(rowids))
 
     def _change(self, folder: Path, manifest: Manifest, new: Sequence[int], gone: set[int]) -> None:
-        _trim_lists(folder)
+        trim_lists(folder)
         model = self._from_index(folder)
         rowids = list(manifest.rowids)
         root = plaid_root(self.corpus)
         if gone:
             texts = list(model.model.collection)
-            with _run(root):
+            with index_root(root):
                 model.delete_from_index([str(rowid) for rowid in sorted(gone)], index_name=folder.name)
             rowids = [None if rowid in gone else rowid for rowid in rowids]
             # The library closes the gaps among its texts and leaves those among its passages.
@@ -176,7 +180,7 @@ class PlaidIndex:
             (folder / "collection.json").write_text(json.dumps(kept), encoding="utf-8")
         if new:
             passages = self.corpus.passages(new)
-            with self._stored_vectors(passages), _run(root):
+            with stored_vectors(self.store, passages), index_root(root):
                 model.add_to_index(
                     [indexed_text(passage)[0] for passage in passages],
                     new_document_ids=[str(passage.rowid) for passage in passages],
@@ -187,45 +191,8 @@ class PlaidIndex:
                     split_documents=False,
                 )
             rowids += new
-        _correct_counts(folder)
+        correct_counts(folder)
         self._finish(folder, tuple(rowids))
-
-    @contextmanager
-    def _stored_vectors(self, passages: Sequence[Passage]) -> Iterator[None]:
-        """While the block runs, the library gets the token vectors of these texts from the store.
-
-        It would encode every text twice, once to sample vectors for k-means.
-        """
-        import torch
-        from colbert.indexing.collection_encoder import CollectionEncoder
-        from colbert.indexing.collection_indexer import CollectionIndexer
-        from ragatouille.models.index import PLAIDModelIndex
-
-        by_text = {indexed_text(passage)[0]: passage for passage in passages}
-        original = CollectionEncoder.encode_passages
-
-        def encode_passages(encoder: Any, texts: Sequence[str]) -> tuple[Any, Any]:
-            if not texts:
-                return None, None
-            vectors, lengths = [], []
-            for handful in batches(texts, HANDFUL):
-                matrix = self.store.load([by_text[text] for text in handful])
-                lengths += (matrix.offsets[1:] - matrix.offsets[:-1]).tolist()
-                vectors.append(torch.nn.functional.normalize(torch.from_numpy(matrix.vectors), dim=1))
-            return torch.cat(vectors), lengths
-
-        CollectionEncoder.encode_passages = encode_passages
-        PLAIDModelIndex.faiss_kmeans = staticmethod(_train_kmeans)
-        if not hasattr(CollectionIndexer, "_ragqa_residual"):
-            CollectionIndexer._ragqa_residual = CollectionIndexer._compute_avg_residual
-            CollectionIndexer._compute_avg_residual = _compute_avg_residual
-        try:
-            yield
-        except (RuntimeError, ValueError, AssertionError, OSError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise RagqaError(f"RAGatouille could not build the PLAID index: {reason}") from error
-        finally:
-            CollectionEncoder.encode_passages = original
 
     def _finish(self, folder: Path, rowids: tuple[int | None, ...]) -> None:
         note = {"fingerprint": self.store.fingerprint, "rowids": rowids}
@@ -246,14 +213,14 @@ class PlaidIndex:
         """Return a `RAGPretrainedModel` of the index in `folder`, whose questions our encoder encodes."""
         import torch
 
-        from ragqa.colbert.ragatouille import SEARCHING, ensure_compiled, tamed
+        from ragqa.colbert.ragatouille.taming import SEARCHING, ensure_compiled, tamed
 
         tamed(self.compute)
         ensure_compiled(SEARCHING)
         from ragatouille import RAGPretrainedModel
 
         layout = self._layout()
-        _correct_paths(folder, plaid_root(self.corpus), layout.path)
+        correct_paths(folder, plaid_root(self.corpus), layout.path)
         encoder = self.store.encoder
         try:
             model = RAGPretrainedModel.from_index(folder, verbose=0)
@@ -273,7 +240,7 @@ class PlaidIndex:
 
     def _layout(self) -> Any:
         from ragqa.colbert.encoder import EncoderSettings
-        from ragqa.colbert.stanford import stanford_layout
+        from ragqa.colbert.ragatouille.stanford import stanford_layout
 
         model = str(self.store.encoder.identity["model"])
         return stanford_layout(EncoderSettings(model="embedded" if model == _EMBEDDED else model))
@@ -366,79 +333,6 @@ def _shapes(path: Path) -> list[str]:
         for tensor in tensors
         if isinstance(tensor, torch.Tensor)
     ]
-
-
-def _train_kmeans(indexer: Any, sample: Any, shared_lists: Any) -> Any:
-    """Return the index's centroids, shape (partitions, dimensions), by faiss.
-
-    RAGatouille's own k-means compares every vector with every centroid in one matrix, gigabytes for
-    a few hundred notes; colbert-ai's takes 20 rounds over 256 vectors a centroid, an hour for some
-    thousand. Fewer rounds over faiss' recommended least of vectors lose nothing that we could measure.
-    """
-    import faiss
-    import torch
-
-    # A corpus of a few notes has fewer vectors than the library wants partitions.
-    count = indexer.num_partitions = max(1, min(indexer.num_partitions, len(sample) // 2))
-    kmeans = faiss.Kmeans(
-        indexer.config.dim,
-        count,
-        niter=KMEANS_ROUNDS,
-        max_points_per_centroid=KMEANS_POINTS,
-        min_points_per_centroid=1,
-        gpu=bool(indexer.use_gpu) and hasattr(faiss, "StandardGpuResources"),
-        seed=123,
-    )
-    kmeans.train(sample.float().numpy())
-    centroids = torch.nn.functional.normalize(torch.from_numpy(kmeans.centroids), dim=-1)
-    return centroids.half() if indexer.use_gpu else centroids.float()
-
-
-def _compute_avg_residual(indexer: Any, centroids: Any, heldout: Any) -> Any:
-    """Do what colbert-ai does, on no more vectors than `torch.quantile` takes (2 ** 24 numbers)."""
-    held = heldout[: 2**24 // heldout.shape[1]]
-    return indexer._ragqa_residual(centroids, held if len(held) else centroids.half())
-
-
-def _trim_lists(folder: Path) -> None:
-    """Take the padding off the index's inverted lists, over which colbert-ai's updater stumbles."""
-    import torch
-
-    path = folder / "ivf.pid.pt"
-    ivf, lengths = torch.load(path, map_location="cpu", weights_only=True)
-    torch.save((ivf[: int(lengths.sum())].clone(), lengths), path)
-
-
-def _correct_counts(folder: Path) -> None:
-    """Write how many vectors the index has: colbert-ai's updater counts the old ones twice."""
-    path = folder / "metadata.json"
-    metadata = json.loads(path.read_text(encoding="utf-8"))
-    lengths = [
-        json.loads((folder / f"doclens.{chunk}.json").read_text(encoding="utf-8"))
-        for chunk in range(metadata["num_chunks"])
-    ]
-    metadata["num_embeddings"] = sum(map(sum, lengths))
-    path.write_text(json.dumps(metadata), encoding="utf-8")
-
-
-def _correct_paths(folder: Path, root: Path, checkpoint: str) -> None:
-    """Write where the index and its checkpoint lie into its metadata: the corpus may have been moved."""
-    path = folder / "metadata.json"
-    metadata = json.loads(path.read_text(encoding="utf-8"))
-    config = metadata["config"]
-    wanted = {**config, "root": str(root), "experiment": "colbert", "index_name": folder.name}
-    wanted["checkpoint"] = checkpoint
-    if wanted != config:
-        path.write_text(json.dumps({**metadata, "config": wanted}), encoding="utf-8")
-
-
-@contextmanager
-def _run(root: Path) -> Iterator[None]:
-    """Give the library the index root that it looks for in its global run, whatever it was given itself."""
-    from colbert.infra import Run, RunConfig
-
-    with Run().context(RunConfig(nranks=1, experiment="colbert", root=str(root))):
-        yield
 
 
 def _remove_others(root: Path, kept: str | None) -> None:

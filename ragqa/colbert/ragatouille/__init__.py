@@ -1,0 +1,1 @@
+"""Everything that touches RAGatouille: its models as an engine, its PLAID index, and what tames both."""

@@ -1,0 +1,83 @@
+"""The ragatouille engine: RAGatouille's own models as token encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
+from ragqa.colbert.ragatouille.stanford import Layout, stanford_layout
+from ragqa.colbert.ragatouille.taming import ENCODING, ensure_compiled, tamed
+from ragqa.device import Compute
+from ragqa.errors import RagqaError
+
+BATCH = 32
+
+
+class RagatouilleEncoder:
+    """A TokenEncoder on RAGatouille's `RAGPretrainedModel`; `model` is that object, for its own rerank.
+
+    Raises RagqaError when the checkpoint cannot be loaded or the library cannot run here.
+    """
+
+    def __init__(self, settings: EncoderSettings, compute: Compute) -> None:
+        self.layout = stanford_layout(settings)
+        self.identity = self.layout.identity
+        self.model = load_model(self.layout, compute)
+        self.checkpoint = self.model.model.inference_ckpt
+        self.dimensions = int(self.checkpoint.linear.weight.shape[0])
+        if settings.query_tokens:
+            self.checkpoint.query_tokenizer.query_maxlen = settings.query_tokens
+        if settings.document_tokens:
+            self.checkpoint.doc_tokenizer.doc_maxlen = settings.document_tokens
+
+    def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
+        # One by one: a shorter question in a batch would be padded with vectors of zeros.
+        return [_array(self.checkpoint.queryFromText([text], bsize=BATCH, to_cpu=True)[0]) for text in texts]
+
+    def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
+        if not texts:
+            return []
+        matrices = self.checkpoint.docFromText(list(texts), bsize=BATCH, keep_dims=False)[0]
+        return [_array(matrix) for matrix in matrices]
+
+    def document_spans(self, texts: Sequence[str]) -> list[Spans]:
+        tokenizer = self.checkpoint.doc_tokenizer
+        skipped = list(self.checkpoint.skiplist)
+        result = []
+        for text in texts:
+            prompt = self.layout.document_prompt or ""
+            encoded = tokenizer.tok(
+                prompt + text,
+                truncation=True,
+                max_length=tokenizer.doc_maxlen - (0 if self.layout.exported else 1),
+                return_offsets_mapping=True,
+            )
+            ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+            if not self.layout.exported:
+                ids = [ids[0], tokenizer.D_marker_token_id, *ids[1:]]
+                offsets = [offsets[0], (0, 0), *offsets[1:]]
+            spans = np.maximum(np.asarray(offsets, np.int32).reshape(-1, 2) - len(prompt), 0)
+            result.append(spans[~np.isin(ids, skipped)])
+        return result
+
+
+def load_model(layout: Layout, compute: Compute) -> Any:
+    """Return a `RAGPretrainedModel` of this checkpoint on this device."""
+    tamed(compute)
+    ensure_compiled(ENCODING)
+    from ragatouille import RAGPretrainedModel
+
+    try:
+        model = RAGPretrainedModel.from_pretrained(layout.path, verbose=0)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise RagqaError(f"RAGatouille cannot load the checkpoint {layout.path}: {reason}") from error
+    return model
+
+
+def _array(tensor: Any) -> Vectors:
+    array: Vectors = tensor.float().cpu().numpy()
+    return array
