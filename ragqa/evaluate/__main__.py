@@ -30,19 +30,20 @@ def table(
     """
     names = [name.strip() for name in metrics.split(",")]
     judged = load_questions(questions)
+    if not json:
+        print("| config | " + " | ".join(names) + " | ms/question |")
+        print("| --- |" + " ---: |" * (len(names) + 1), flush=True)
     rows = []
     for name in config:
         with open_pipeline(name, db, None) as pipeline, show.progress(name) as advance:
             build_index(pipeline, on_passages=advance)
-            rows.append(evaluate(pipeline, judged, names, advance))
+            row = evaluate(pipeline, judged, names, advance)
+        rows.append({"config": row.config, "questions": row.questions, **row.metrics, "ms": row.median_ms})
+        if not json:
+            cells = " | ".join(f"{row.metrics[metric]:.3f}" for metric in names)
+            print(f"| {row.config} | {cells} | {row.median_ms:.0f} |", flush=True)
     if json:
-        show.print_json([{"config": row.config, "questions": row.questions, **row.metrics} for row in rows])
-        return
-    print("| config | " + " | ".join(names) + " | ms/question |")
-    print("| --- |" + " ---: |" * (len(names) + 1))
-    for row in rows:
-        cells = " | ".join(f"{row.metrics[name]:.3f}" for name in names)
-        print(f"| {row.config} | {cells} | {row.median_ms:.0f} |")
+        show.print_json(rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.pipeline import Pipeline
 from ragqa.types import Hit
 
-# Passages asked for per question, as many as the shipped configs rerank. They stand for fewer documents,
+# Passages asked for per question, unless the config reranks fewer. They stand for fewer documents,
 # so that recall at 100 is a little less than 100 documents would have.
 DEPTH = 100
 
@@ -52,7 +52,7 @@ def evaluate(
     times = []
     for done, question in enumerate(judged, 1):
         start = time.perf_counter()
-        result = pipeline.search(question.text, DEPTH)
+        result = pipeline.search(question.text, min(DEPTH, pipeline.config.candidates))
         times.append((time.perf_counter() - start) * 1000)
         run[question.id] = document_scores(result.hits)
         on_question(done, len(judged))
