@@ -60,7 +60,7 @@ class ColbertIndexRetriever:
     def plaid(self) -> PlaidIndex:
         from ragqa.colbert.ragatouille.plaid import PlaidIndex
 
-        return PlaidIndex(self.store, self.resources.compute)
+        return PlaidIndex(self.store, pick(self.settings, EncoderSettings), self.resources.compute)
 
     def search(self, query: str, k: int) -> list[Hit]:
         return self.search_batch([query], k)[0]

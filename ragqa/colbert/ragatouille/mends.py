@@ -56,20 +56,24 @@ def stored_vectors(store: TokenStore, passages: Sequence[Passage]) -> Iterator[N
         CollectionIndexer._compute_avg_residual = _compute_avg_residual
     try:
         yield
-    except (RuntimeError, ValueError, AssertionError, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RagqaError(f"RAGatouille could not build the PLAID index: {reason}") from error
     finally:
         CollectionEncoder.encode_passages = original
 
 
 @contextmanager
 def index_root(root: Path) -> Iterator[None]:
-    """Give the library the index root that it looks for in its global run, whatever it was given itself."""
+    """Give the library the index root that it looks for in its global run, whatever it was given itself.
+
+    What fails in it is raised as RagqaError.
+    """
     from colbert.infra import Run, RunConfig
 
-    with Run().context(RunConfig(nranks=1, experiment="colbert", root=str(root))):
-        yield
+    try:
+        with Run().context(RunConfig(nranks=1, experiment="colbert", root=str(root))):
+            yield
+    except (RuntimeError, ValueError, LookupError, AssertionError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RagqaError(f"RAGatouille could not write the PLAID index: {reason}") from error
 
 
 def _train_kmeans(indexer: Any, sample: Any, shared_lists: Any) -> Any:

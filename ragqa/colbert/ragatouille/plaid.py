@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.ragatouille.mends import (
     correct_counts,
     correct_paths,
@@ -23,14 +24,12 @@ from ragqa.colbert.ragatouille.mends import (
     stored_vectors,
     trim_lists,
 )
+from ragqa.colbert.ragatouille.stanford import stanford_layout
 from ragqa.colbert.store import TokenStore
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
-
-if TYPE_CHECKING:
-    pass
 
 MANIFEST = "ragqa.json"
 # The folders that RAGatouille makes under an index root.
@@ -53,11 +52,13 @@ class Manifest:
 class PlaidIndex:
     """The PLAID index over the vectors of `store`; raises RagqaError where it is missing or stale."""
 
-    def __init__(self, store: TokenStore, compute: Compute) -> None:
+    def __init__(self, store: TokenStore, settings: EncoderSettings, compute: Compute) -> None:
         self.store = store
         self.corpus = store.corpus
+        self.settings = settings
         self.compute = compute
         self._open: tuple[Path, Any, Manifest] | None = None
+        self._compared: tuple[tuple[int, int], int, int] | None = None
 
     # -- searching ----------------------------------------------------------------------------
 
@@ -67,7 +68,7 @@ class PlaidIndex:
         Passages deleted since the index was made are left out.
         """
         model, manifest = self._load()
-        gone = len(manifest.passages() - self._in_corpus())
+        _, gone = self._difference()
         # More than there is would fail; the library lowers it for its own idea of how many there are.
         wanted = min(k + gone, len(manifest.passages()))
         if not wanted:
@@ -93,34 +94,40 @@ class PlaidIndex:
 
     def missing(self) -> int:
         """Return how many passages are not in the index."""
-        manifest = self._manifest()
-        return len(self._in_corpus() - (manifest.passages() if manifest else set()))
+        return self._difference()[0]
+
+    def _difference(self) -> tuple[int, int]:
+        """Return how many passages the index lacks, and how many it has that are gone."""
+        state = self.corpus.state()
+        if self._compared is None or self._compared[0] != state:
+            manifest = self._manifest()
+            known, there = manifest.passages() if manifest else set(), self._in_corpus()
+            self._compared = (state, len(there - known), len(known - there))
+        return self._compared[1:]
 
     # -- building -----------------------------------------------------------------------------
 
     def build(self) -> int:
         """Bring the index up to date, in a new folder, and return how many passages were added or deleted."""
-        wanted = self._in_corpus()
-        manifest = self._manifest()
-        known = manifest.passages() if manifest else set()
-        new, gone = sorted(wanted - known), known - wanted
-        if not new and not gone:
-            return 0
         with self.corpus.writing():
+            wanted, current, manifest = self._in_corpus(), self._current(), self._manifest()
+            known = manifest.passages() if manifest else set()
+            new, gone = sorted(wanted - known), known - wanted
+            if not new and not gone:
+                return 0
             root = plaid_root(self.corpus) / LAYOUT
             folder = root / self._next_name(root)
-            current = self._current()
             if not wanted:
                 self._note(None)
             elif manifest is None or current is None or self._rebuilds(manifest, new, gone):
                 self._make(folder, sorted(wanted))
+                self._note(folder.name)
             else:
                 shutil.copytree(current, folder)
                 self._change(folder, manifest, new, gone)
-            if wanted:
                 self._note(folder.name)
             _remove_others(root, folder.name if wanted else None)
-        self._open = None
+        self._open = self._compared = None
         return len(new) + len(gone)
 
     def _rebuilds(self, manifest: Manifest, new: Sequence[int], gone: set[int]) -> bool:
@@ -137,26 +144,17 @@ class PlaidIndex:
 
     def _make(self, folder: Path, rowids: Sequence[int]) -> None:
         from ragqa.colbert.ragatouille.encoder import load_model
-        from ragqa.colbert.ragatouille.taming import tamed
 
-        tamed(self.compute)
-        from ragatouille import RAGPretrainedModel
-
-        model = load_model(self._layout(), self.compute)
         root = plaid_root(self.corpus)
         root.mkdir(parents=True, exist_ok=True)
-        instance = RAGPretrainedModel()
-        instance.model = model.model
-        instance.model.run_config.root = instance.model.config.root = str(root)
-        instance.model.config.dim = self.store.encoder.dimensions
+        model = load_model(stanford_layout(self.settings), self.compute)
+        model.model.run_config.root = model.model.config.root = str(root)
         passages = self.corpus.passages(rowids)
         with stored_vectors(self.store, passages), index_root(root):
-            # The library ignores the name that an index is given, and uses this one.
-            instance.model.checkpoint = str(instance.model.checkpoint)
-            instance.index(
-                [indexed_text(passage)[0] for passage in passages],
+            model.index(
                 document_ids=[str(passage.rowid) for passage in passages],
                 document_metadatas=[{"document_id": p.document_id, "passage_id": p.id} for p in passages],
+                collection=[indexed_text(passage)[0] for passage in passages],
                 index_name=folder.name,
                 overwrite_index="force_silent_overwrite",
                 max_document_length=512,
@@ -219,8 +217,7 @@ class PlaidIndex:
         ensure_compiled(SEARCHING)
         from ragatouille import RAGPretrainedModel
 
-        layout = self._layout()
-        correct_paths(folder, plaid_root(self.corpus), layout.path)
+        correct_paths(folder, plaid_root(self.corpus), stanford_layout(self.settings).path)
         encoder = self.store.encoder
         try:
             model = RAGPretrainedModel.from_index(folder, verbose=0)
@@ -237,13 +234,6 @@ class PlaidIndex:
                 f"The PLAID index {folder} cannot be read ({reason}): delete that folder, then ragqa index."
             ) from error
         return model
-
-    def _layout(self) -> Any:
-        from ragqa.colbert.encoder import EncoderSettings
-        from ragqa.colbert.ragatouille.stanford import stanford_layout
-
-        model = str(self.store.encoder.identity["model"])
-        return stanford_layout(EncoderSettings(model="embedded" if model == _EMBEDDED else model))
 
     def _in_corpus(self) -> set[int]:
         return {row[0] for row in self.corpus.connection.execute("SELECT rowid FROM passages")}
@@ -284,9 +274,6 @@ class PlaidIndex:
         while f"index-{number}" in taken:
             number += 1
         return f"index-{number}"
-
-
-_EMBEDDED = "all-MiniLM-L6-v2"
 
 
 def plaid_root(corpus: Corpus) -> Path:

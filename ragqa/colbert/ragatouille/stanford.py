@@ -183,7 +183,7 @@ def _projection(model: MultiVectorEncoder, size: int) -> Any:
             raise RagqaError(
                 "RAGatouille's layout holds one linear layer without bias, and this checkpoint has a "
                 f"layer with {'a bias' if layer.bias is not None else activation}: use engine "
-                "sentence-transformers."
+                "sentence-transformers, and kind exact."
             )
         linear = layer.weight.detach().float().cpu() @ linear
     return linear.contiguous()
