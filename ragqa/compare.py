@@ -75,7 +75,8 @@ def ask_all(
         while label in results:
             label, number = f"{pipeline.config.name} ({number})", number + 1
         results[label] = pipeline.search(question, k)
-        for model in models:
+        # Where nothing was found there is nothing to answer from.
+        for model in models if results[label].hits else ():
             answer = pipeline.ask(question, model=model, log=False)
             answers[f"{label}, {answer.model}"] = answer
     return compare(question, results, answers)

@@ -17,6 +17,10 @@ class UsageError(RagqaError):
     exit_code = 2
 
 
+class BusyError(RagqaError):
+    """Another process is writing to the corpus."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not one of `known`, listing those."""
     return UsageError(f"There is no {kind} {name!r}. Known: {', '.join(sorted(known))}.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ragqa.colbert.ragatouille.plaid import plaid_status
+from ragqa.colbert.ragatouille.plaid import drop_plaid, plaid_status
 from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
@@ -108,7 +108,7 @@ def corpus_status(corpus: Corpus, *, index_files: bool = False) -> dict[str, Any
         "full_text": full_text_indexes(corpus),
         "encoders": _with_missing(stored_encoders(corpus), passages),
         "embedders": _with_missing(stored_embedders(corpus), passages),
-        "plaid": _with_missing(plaid_status(corpus, files=index_files), passages),
+        "plaid": plaid_status(corpus, files=index_files),
     }
 
 
@@ -135,4 +135,5 @@ def _build(derived: Mapping[str, Derived], on_passages: Callable[[int, int], Non
 
 def _drop_unused(pipeline: Pipeline) -> int:
     used = [stage.store.fingerprint for stage in pipeline.derived().values() if isinstance(stage, Storing)]
+    drop_plaid(pipeline.corpus, used)
     return drop_encoders(pipeline.corpus, used, [TokenStore.table, DenseStore.table])

@@ -24,6 +24,7 @@ from ragqa.stages import (
     derived_stages,
     make_reranker,
     make_retriever,
+    merge,
     needs_no_corpus,
 )
 from ragqa.types import Answer, Context, Hit, SearchResult
@@ -51,7 +52,7 @@ class Pipeline:
         compute.check()
         self.config = config
         self.corpus = corpus
-        self._resources = Resources(corpus, compute, note)
+        self._resources = Resources(corpus, compute, note, config.chunk)
 
     @classmethod
     def from_config(cls, config: str | Config = "default", db: Path | str | None = None) -> Self:
@@ -77,10 +78,9 @@ class Pipeline:
 
     def derived(self) -> dict[str, Derived]:
         """Return the stages that search something made from the corpus, by their types."""
-        return {
-            **derived_stages(self.config.retrieve.type, self.retriever),
-            **derived_stages(self.config.rerank.type, self.reranker),
-        }
+        stages = derived_stages(self.config.retrieve.type, self.retriever)
+        merge(stages, derived_stages(self.config.rerank.type, self.reranker))
+        return stages
 
     @cached_property
     def sentence_ranker(self) -> SentenceRanker:
@@ -97,9 +97,10 @@ class Pipeline:
         """Return what full text is asked; raises UsageError when the first stage is another one."""
         from ragqa.retrieve.fts import FullTextRetriever
 
-        if not isinstance(self.retriever, FullTextRetriever):
-            raise UsageError(f"The first stage {self.config.retrieve.type!r} has no match expression.")
-        return self.retriever.match_expression(check_question(question))
+        for stage in derived_stages(self.config.retrieve.type, self.retriever).values():
+            if isinstance(stage, FullTextRetriever):
+                return stage.match_expression(check_question(question))
+        raise UsageError(f"The first stage {self.config.retrieve.type!r} has no match expression.")
 
     # -- questions ----------------------------------------------------------------------------
 
@@ -211,10 +212,9 @@ def open_corpus(config: Config, db: Path | str | None) -> Corpus:
 
     A config whose first stage searches elsewhere needs none, and gets an empty one unless `db` names one.
     """
-    path = Path(default_corpus() if db is None else db).expanduser()
-    if db is None and not path.exists() and needs_no_corpus(config.retrieve):
+    if db is None and needs_no_corpus(config.retrieve):
         return Corpus.temporary()
-    return Corpus.open(path)
+    return Corpus.open(default_corpus() if db is None else db)
 
 
 def check_question(question: str) -> str:

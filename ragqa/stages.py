@@ -7,14 +7,14 @@ A class named here (or by the entry point groups `ragqa.retrievers` and `ragqa.r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
-from ragqa.config import StageSettings, explain
+from ragqa.config import ChunkSettings, StageSettings, explain
 from ragqa.corpus.database import Corpus
 from ragqa.device import Compute
 from ragqa.errors import UsageError, unknown_name
@@ -28,6 +28,7 @@ class Resources:
     corpus: Corpus
     compute: Compute
     note: Callable[[str], None]
+    chunk: ChunkSettings = field(default_factory=ChunkSettings)
 
 
 class Retriever(Protocol):
@@ -110,12 +111,21 @@ def pick(settings: BaseModel, part: type[_Section]) -> _Section:
     return part(**{name: getattr(settings, name) for name in part.model_fields})
 
 
+def merge(stages: dict[str, Derived], others: Mapping[str, Derived]) -> None:
+    """Add `others` to `stages`, numbering a name that is taken."""
+    for name, stage in others.items():
+        unique, number = name, 2
+        while unique in stages:
+            unique, number = f"{name}-{number}", number + 1
+        stages[unique] = stage
+
+
 def derived_stages(name: str, stage: object) -> dict[str, Derived]:
     """Return `stage`, or the stages that it is made of, where they search something made from the corpus."""
     if isinstance(stage, Composite):
         found: dict[str, Derived] = {}
         for part_name, part in stage.parts().items():
-            found.update(derived_stages(part_name, part))
+            merge(found, derived_stages(part_name, part))
         return found
     return {name: stage} if isinstance(stage, Derived) else {}
 
@@ -127,6 +137,9 @@ def check_retriever(stage: StageSettings) -> None:
 
 def needs_no_corpus(stage: StageSettings) -> bool:
     """Tell whether a first stage searches something that is no part of a corpus."""
+    parts = _parts(stage)
+    if parts:
+        return all(needs_no_corpus(part) for part in parts) and stage.type == "hybrid"
     cls, _ = _settings("retriever", RETRIEVERS, stage)
     return bool(getattr(cls, "foreign", False))
 
@@ -149,11 +162,35 @@ def _score_names(stage: StageSettings) -> set[str]:
     """Return the names under which hits of a first stage carry scores."""
     options = stage.options
     names = {f"colbert-{options.get('kind', 'exact')}" if stage.type == "colbert-index" else stage.type}
-    for value in options.values():
-        for part in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(part, dict) and "type" in part:
-                names |= _score_names(StageSettings(**part))
+    parts = _parts(stage)
+    for part, suffix in zip(parts, score_suffixes(parts), strict=True):
+        names |= {name + suffix for name in _score_names(part)}
     return names
+
+
+def score_suffixes(parts: Sequence[StageSettings]) -> list[str]:
+    """Return what each part's score names get at their end so that no two parts share one: "" or "-2"."""
+    taken: set[str] = set()
+    suffixes = []
+    for part in parts:
+        names, number = _score_names(part), 1
+        while {f"{name}-{number}" if number > 1 else name for name in names} & taken:
+            number += 1
+        suffixes.append(f"-{number}" if number > 1 else "")
+        taken |= {name + suffixes[-1] for name in names}
+    return suffixes
+
+
+def _parts(stage: StageSettings) -> list[StageSettings]:
+    """Return the stages that a stage's settings name."""
+    listed: list[Any] = []
+    for value in stage.options.values():
+        listed.extend(value if isinstance(value, list | tuple) else [value])
+    return [
+        part if isinstance(part, StageSettings) else StageSettings(**part)
+        for part in listed
+        if isinstance(part, StageSettings) or (isinstance(part, dict) and "type" in part)
+    ]
 
 
 def _make(kind: str, shipped: dict[str, str], stage: StageSettings, resources: Resources) -> Any:

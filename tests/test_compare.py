@@ -49,6 +49,8 @@ def test_every_config_and_model_answers(db: Path, fake_models: SimpleNamespace) 
     with pytest.raises(UsageError, match="nothing to compare"):
         ask_all(pipelines[:1], QUESTION, 3, ["fake"])
     assert len(ask_all(pipelines[:1], QUESTION, 3, ["fake", "extractive"]).answers) == 2
+    nothing = ask_all(pipelines, "xylophone", 3, ["extractive"])
+    assert list(nothing.answers) == ["dense, extractive"]
     for pipeline in pipelines:
         pipeline.close()
 

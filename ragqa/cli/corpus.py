@@ -169,7 +169,7 @@ def _print_status(report: dict[str, Any]) -> None:
             print(
                 f"            {file['name']:<24} {show.size(file['bytes']):>9}  {'; '.join(file['tensors'])}"
             )
-    if not report["encoders"]:
+    if not report["encoders"] and not report["embedders"]:
         print("Vectors     none yet: ragqa index")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ragqa.config import Strict
+from ragqa.embedded import MAX_TOKENS
 
 Vectors = NDArray[np.float32]
 Spans = NDArray[np.int32]
@@ -23,9 +24,15 @@ class EncoderSettings(Strict):
     """
 
     model: str = "embedded"
-    engine: str = "sentence-transformers"
+    engine: Literal["sentence-transformers", "ragatouille"] = "sentence-transformers"
     document_tokens: int = Field(default=0, ge=0)
     query_tokens: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _no_longer_than_the_model(self) -> EncoderSettings:
+        if self.model == "embedded" and max(self.document_tokens, self.query_tokens) > MAX_TOKENS:
+            raise ValueError(f"the embedded model reads {MAX_TOKENS} tokens at most")
+        return self
 
 
 class TokenEncoder(Protocol):

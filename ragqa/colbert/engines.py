@@ -7,7 +7,6 @@ from functools import cache
 
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder
 from ragqa.device import Compute
-from ragqa.errors import unknown_name
 
 
 def _sentence_transformers(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
@@ -38,14 +37,7 @@ ENGINES: dict[str, Callable[[EncoderSettings, Compute], TokenEncoder]] = {
 }
 
 
-def check_engine(name: str) -> None:
-    """Raise UsageError when there is no engine `name`."""
-    if name not in ENGINES:
-        raise unknown_name("ColBERT engine", name, ENGINES)
-
-
 @cache
 def load_encoder(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
     """Return the encoder that `settings` name, loaded once per process."""
-    check_engine(settings.engine)
     return ENGINES[settings.engine](settings, compute)

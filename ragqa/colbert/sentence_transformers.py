@@ -190,7 +190,7 @@ def weights_of(model: Any, name: str) -> str:
     """Return what pins the weights: the hub's commit, or the hash of the files of a local folder."""
     path = Path(name).expanduser()
     if not path.is_dir():
-        config = cast(Any, model[0]).auto_model.config
+        config = getattr(getattr(model[0], "auto_model", None), "config", None)
         return str(getattr(config, "_commit_hash", None) or "unknown")
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*.safetensors")) or sorted(path.rglob("*.bin")):

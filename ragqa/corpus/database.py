@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from ragqa.errors import RagqaError
+from ragqa.errors import BusyError, RagqaError
 from ragqa.types import Document, Passage
 
 # "rgqa": marks the file as ours in its header (https://www.sqlite.org/pragma.html#pragma_application_id).
@@ -148,7 +148,7 @@ class Corpus:
             with self._lock.acquire(timeout=wait_s):
                 yield
         except Timeout as error:
-            raise RagqaError(
+            raise BusyError(
                 f"Another process is writing to {self.path}. Try again when it has finished."
             ) from error
 

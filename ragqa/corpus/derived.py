@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from ragqa.corpus.database import Corpus, batches
-from ragqa.errors import RagqaError
+from ragqa.errors import BusyError, RagqaError
 from ragqa.types import Passage
 
 # How many passages are encoded between two commits.
@@ -102,8 +102,13 @@ class PassageStore(ABC):
                 f"{missing:,} passages of {self.corpus.path} have no {self.what} yet: ragqa index -c CONFIG "
                 "makes them."
             )
-        self.note(f"Passages without {self.what}: {missing:,}. Making them now (ragqa index does it once).")
-        self.build()
+        try:
+            with self.corpus.writing(wait_s=0):
+                self.note(f"Passages without {self.what}: {missing:,}, made now (ragqa index does it once).")
+                self.build()
+        except BusyError:
+            # Readers go on reading: what somebody is just adding is found as soon as it is all there.
+            self.note(f"Another process is writing: {missing:,} new passages are not searched yet.")
 
     def build(
         self,
@@ -188,7 +193,7 @@ class PassageStore(ABC):
             try:
                 with self.corpus.writing(wait_s=0), self.corpus.transaction():
                     self.insert(ours)
-            except RagqaError:
+            except BusyError:
                 pass  # somebody is writing: the question is answered all the same, and the next one stores
         return made
 

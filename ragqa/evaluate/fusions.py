@@ -88,7 +88,7 @@ def table(
     for name, values in quality.items():
         cells = " | ".join(f"{value:.4f}" for value in values)
         print(f"| {name} | {cells} | {statistics.fmean(values):.4f} |")
-    for place, name in enumerate(names):
+    for place, name in enumerate(names if len(names) > 1 else ()):
         chosen = leave_one_out(quality, place)
         best = max(values[place] for values in quality.values())
         print(f"Without {name}, {chosen} is chosen: {quality[chosen][place]:.4f} there, the best {best:.4f}.")

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import check_engine, load_encoder
+from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.maxsim import maxsim
 from ragqa.colbert.quantise import Codec
 from ragqa.colbert.store import TokenStore
@@ -32,7 +32,6 @@ class ColbertReranker:
     Settings: ClassVar[type[BaseModel]] = ColbertSettings
 
     def __init__(self, settings: ColbertSettings, resources: Resources) -> None:
-        check_engine(settings.engine)
         self.settings = settings
         self.resources = resources
 

@@ -50,6 +50,11 @@ class CrossEncoderReranker:
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RagqaError(f"The cross-encoder {self.settings.model} cannot be loaded: {reason}") from error
+        if model.num_labels != 1:
+            raise RagqaError(
+                f"The cross-encoder {self.settings.model} gives {model.num_labels} numbers for a pair, and a "
+                "reranker needs one that gives a score."
+            )
         converted: CrossEncoder = in_dtype(model, document_dtype(device, compute.dtype))
         return converted
 

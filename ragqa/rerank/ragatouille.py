@@ -45,7 +45,4 @@ class RagatouilleReranker:
         if not hits:
             return []
         texts = [indexed_text(hit.passage)[0] for hit in hits]
-        # All candidates come back, best first, each with its place among `texts`: ranks are made here.
-        results = self.encoder.model.rerank(query, texts, k=len(texts), bsize=32)
-        scores = {result["result_index"]: float(result["score"]) for result in results}
-        return reorder(hits, [scores[place] for place in range(len(hits))], STAGE, self.settings.fuse, k)
+        return reorder(hits, self.encoder.rerank(query, texts), STAGE, self.settings.fuse, k)

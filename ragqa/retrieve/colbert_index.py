@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel
 
 from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import check_engine, load_encoder
+from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.exact import ExactSearch
 from ragqa.colbert.quantise import Codec
 from ragqa.colbert.store import TokenStore
@@ -41,7 +41,6 @@ class ColbertIndexRetriever:
     Settings: ClassVar[type[BaseModel]] = ColbertIndexSettings
 
     def __init__(self, settings: ColbertIndexSettings, resources: Resources) -> None:
-        check_engine(settings.engine)
         self.settings = settings
         self.resources = resources
         self.stage = f"colbert-{settings.kind}"

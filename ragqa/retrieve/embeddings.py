@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Vectors
 from ragqa.colbert.engines import load_encoder
@@ -41,6 +42,12 @@ class EmbedderSettings(Strict):
     model: str = "embedded"
     query_prompt: str | None = None
     document_prompt: str | None = None
+
+    @model_validator(mode="after")
+    def _no_prompts_for_the_embedded(self) -> EmbedderSettings:
+        if self.model == "embedded" and (self.query_prompt or self.document_prompt):
+            raise ValueError("the embedded model was trained without prompts and takes none")
+        return self
 
 
 class Embedder(Protocol):
@@ -236,6 +243,6 @@ def _load(model: str, device: str) -> SentenceTransformer:
 
     try:
         return SentenceTransformer(model, device=device, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise RagqaError(f"The embedding model {model} cannot be loaded: {reason}") from error

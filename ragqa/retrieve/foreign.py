@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence, Set
 
 from ragqa.config import ChunkSettings
@@ -16,14 +15,18 @@ PIECES = 5
 
 
 def foreign_hits(
-    found: Sequence[tuple[Document, float]], query: str, k: int, stage: str, stop_words: Set[str]
+    found: Sequence[tuple[Document, float]],
+    query: str,
+    k: int,
+    stage: str,
+    stop_words: Set[str],
+    chunk: ChunkSettings,
 ) -> list[Hit]:
     """Return the best passages of documents found elsewhere, `found` best first with their scores.
 
     First every document's best passage, in the documents' order, then their second-best ones, and so
     on: a passage is the better the more of the question's terms it holds.
     """
-    chunk = ChunkSettings()
     chunker = Chunker(chunk.tokens, chunk.overlap)
     terms = match_terms(query, stop_words)
     ranked: list[tuple[int, int, Passage, float]] = []
@@ -35,11 +38,6 @@ def foreign_hits(
     return [
         Hit(passage, rank, score, {stage: score}) for rank, (_, _, passage, score) in enumerate(ranked[:k], 1)
     ]
-
-
-def enough(k: int) -> int:
-    """Return how many documents to look for so that `k` candidates come of them."""
-    return max(10, math.ceil(k / 2))
 
 
 def _passages(document: Document, chunker: Chunker) -> list[Passage]:

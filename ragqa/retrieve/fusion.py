@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from ragqa.config import Strict
 from ragqa.types import Hit
 
 STAGE = "fusion"
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Fusion(Strict):
@@ -26,7 +28,7 @@ class Fusion(Strict):
 
     by: Literal["ranks", "scores"] = "ranks"
     k: int = Field(default=60, ge=0)
-    weights: tuple[float, ...] = ()
+    weights: tuple[Weight, ...] = ()
 
 
 class StageFusion(Strict):
@@ -34,7 +36,7 @@ class StageFusion(Strict):
 
     by: Literal["ranks", "scores"] = "ranks"
     k: int = Field(default=60, ge=0)
-    weights: Mapping[str, float] = Field(min_length=1)
+    weights: Mapping[str, Weight] = Field(min_length=1)
 
 
 def fuse(rankings: Sequence[Sequence[Hit]], fusion: Fusion, k: int, stage: str = STAGE) -> list[Hit]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import BaseModel, Field, model_validator
 
 from ragqa.config import StageSettings, Strict
 from ragqa.retrieve.fusion import Fusion, fuse
-from ragqa.stages import Derived, Resources, Retriever, check_retriever, make_retriever
+from ragqa.stages import Derived, Resources, Retriever, check_retriever, make_retriever, score_suffixes
 from ragqa.types import Hit
 
 STAGE = "hybrid"
@@ -40,6 +41,7 @@ class HybridRetriever:
     def __init__(self, settings: HybridSettings, resources: Resources) -> None:
         self.settings = settings
         self.stages = [make_retriever(stage, resources) for stage in settings.stages]
+        self.suffixes = score_suffixes(settings.stages)
 
     def search(self, query: str, k: int) -> list[Hit]:
         return self.search_batch([query], k)[0]
@@ -51,6 +53,10 @@ class HybridRetriever:
         side_by_side = len(self.stages) if sqlite3.threadsafety == 3 else 1
         with ThreadPoolExecutor(side_by_side) as threads:
             found = list(threads.map(lambda stage: stage.search_batch(queries, k), self.stages))
+        found = [
+            [_renamed(hits, suffix) for hits in batch] if suffix else batch
+            for batch, suffix in zip(found, self.suffixes, strict=True)
+        ]
         return [fuse(rankings, self.settings.fuse, k, STAGE) for rankings in zip(*found, strict=True)]
 
     def prepare(self) -> None:
@@ -67,3 +73,7 @@ class HybridRetriever:
                 name, number = f"{settings.type}-{number}", number + 1
             parts[name] = stage
         return parts
+
+
+def _renamed(hits: Sequence[Hit], suffix: str) -> list[Hit]:
+    return [replace(hit, scores={name + suffix: score for name, score in hit.scores.items()}) for hit in hits]

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from ragqa.colbert.encoder import Vectors
 from ragqa.config import Strict
 from ragqa.corpus.loaders.sqlite import open_read_only
+from ragqa.corpus.loaders.text import jsonable
 from ragqa.errors import RagqaError, UsageError, unknown_name
-from ragqa.retrieve.foreign import enough, foreign_hits
+from ragqa.retrieve.foreign import foreign_hits
 from ragqa.retrieve.ranking import best
 from ragqa.retrieve.stopwords import ENGLISH
 from ragqa.stages import Resources
@@ -40,6 +41,7 @@ class LlmCollectionRetriever:
 
     def __init__(self, settings: LlmCollectionSettings, resources: Resources) -> None:
         self.settings = settings
+        self.chunk = resources.chunk
 
     @cached_property
     def _path(self) -> Path:
@@ -84,18 +86,28 @@ class LlmCollectionRetriever:
             question = np.asarray(model.embed(query), np.float32)
         except Exception as error:  # an embedding model is anybody's code
             raise RagqaError(f"The embedding model {model_id} failed: {error}") from error
-        vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), -1)
-        scores = _cosine(vectors, question)
-        places = best(scores, enough(k))
+        try:
+            vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), -1)
+            scores = _cosine(vectors, question)
+        except (ValueError, TypeError) as error:
+            raise RagqaError(
+                f"The vectors of the llm collection {self.settings.collection!r} are not those of its "
+                f"model {model_id}: {error}."
+            ) from error
+        places = best(scores, k)
         found = [(self._document(rows[place]), float(scores[place])) for place in places]
-        return foreign_hits(found, query, k, STAGE, ENGLISH)
+        return foreign_hits(found, query, k, STAGE, ENGLISH, self.chunk)
 
     def _document(self, row: tuple[str, bytes, str, str | None]) -> Document:
         document_id, _, content, metadata = row
-        loaded = json.loads(metadata) if metadata else {}
-        title = str(loaded.get("title", "")) if isinstance(loaded, dict) else ""
-        values = loaded if isinstance(loaded, dict) else {}
-        return Document(document_id, title, content, f"{self._path.name} {self.settings.collection}", values)
+        try:
+            loaded = json.loads(metadata or "{}")
+        except ValueError:
+            loaded = {}
+        values = jsonable(loaded) if isinstance(loaded, dict) else {}
+        source = f"{self._path.name} {self.settings.collection}"
+        title = str(values.get("title", ""))
+        return Document(str(jsonable(document_id)), title, str(jsonable(content)), source, values)
 
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self.search(query, k) for query in queries]

@@ -15,7 +15,7 @@ from ragqa.corpus.loaders.records import record_document, settle_fields
 from ragqa.corpus.loaders.source import Fields
 from ragqa.corpus.loaders.sqlite import open_read_only
 from ragqa.errors import RagqaError, UsageError
-from ragqa.retrieve.foreign import enough, foreign_hits
+from ragqa.retrieve.foreign import foreign_hits
 from ragqa.retrieve.match import match_expression
 from ragqa.retrieve.stopwords import STOP_LISTS
 from ragqa.stages import Resources
@@ -54,6 +54,7 @@ class SqliteFtsRetriever:
 
     def __init__(self, settings: SqliteFtsSettings, resources: Resources) -> None:
         self.settings = settings
+        self.chunk = resources.chunk
 
     @cached_property
     def _db(self) -> Database:
@@ -89,7 +90,7 @@ class SqliteFtsRetriever:
         expression = match_expression(query, stop_words)
         if not expression:
             return []
-        sql = self._db.table(self.settings.table).search_sql(limit=enough(k), include_rank=True)
+        sql = self._db.table(self.settings.table).search_sql(limit=k, include_rank=True)
         try:
             rows = list(self._db.query(sql, {"query": expression}))
         except sqlite3.Error as error:
@@ -103,7 +104,7 @@ class SqliteFtsRetriever:
             document = record_document(row, fields, name, f"{name} {self.settings.table}")
             if isinstance(document, Document):
                 found.append((document, -float(row["rank"])))
-        return foreign_hits(found, query, k, STAGE, stop_words)
+        return foreign_hits(found, query, k, STAGE, stop_words, self.chunk)
 
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self.search(query, k) for query in queries]

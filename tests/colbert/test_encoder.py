@@ -9,8 +9,10 @@ from ragqa import embedded
 from ragqa.colbert.encoder import EncoderSettings, TokenEncoder
 from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
+from ragqa.config import StageSettings
 from ragqa.device import Compute, resolve_device
 from ragqa.errors import RagqaError, UsageError
+from ragqa.stages import check_stages
 
 TEXTS = ["Green tea, steeped at 70 degrees!", "A flat tyre is mended with a patch."]
 
@@ -76,8 +78,9 @@ def test_a_checkpoint_that_is_not_there_is_one_sentence() -> None:
 
 
 def test_unknown_engines_and_devices_are_said() -> None:
-    with pytest.raises(UsageError, match="no ColBERT engine 'steam'. Known: sentence-transformers"):
-        load_encoder(EncoderSettings(engine="steam"), Compute("cpu"))
+    for wrong in ({"engine": "steam"}, {"query_tokens": 513}, {"codec": "int2"}):
+        with pytest.raises(UsageError, match="The reranker 'colbert' is wrong"):
+            check_stages(StageSettings(type="fts"), StageSettings(type="colbert", **wrong))
     with pytest.raises(UsageError, match="no device 'gpu'"):
         resolve_device("gpu")
     with pytest.raises(UsageError, match=r"cuda:99 is not on this machine. There is: cpu"):

@@ -188,3 +188,37 @@ def test_without_a_compiler_the_sentence_says_what_to_install(
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(RagqaError, match=r"no compiler 'no-such-compiler' here: install one"):
         ensure_compiled(SEARCHING)
+
+
+def test_status_counts_what_is_not_in_the_index_and_not_what_is_gone(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    remove_documents(pipeline.corpus, ["tea.html"])
+    assert corpus_status(pipeline.corpus)["plaid"][0]["missing"] == 0
+    (tmp_path / "sencha.md").write_text("# Sencha\n\nSencha, a green tea, is steeped at 75 degrees.")
+    fill(pipeline.corpus.path, tmp_path / "sencha.md")
+    assert corpus_status(pipeline.corpus)["plaid"][0]["missing"] == 1
+
+
+def test_an_index_that_was_replaced_is_loaded_anew(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Two rebuilds by others must not look like no rebuild."""
+    assert pipeline.search(QUESTION, 1).hits[0].passage.document_id == "tea.html"
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\nDocument {name} is about zeppelins.")
+        fill(pipeline.corpus.path, tmp_path / f"{name}.md")
+        other = Pipeline.from_config(CONFIG, pipeline.corpus.path)
+        build_index(other)
+        other.close()
+    found = {hit.passage.document_id for hit in pipeline.search("zeppelins", 2).hits}
+    assert found == {"one.md", "two.md"}
+
+
+def test_an_unused_index_is_dropped_and_an_empty_corpus_finds_nothing(pipeline: Pipeline) -> None:
+    documents = [row[0] for row in pipeline.corpus.connection.execute("SELECT id FROM documents")]
+    remove_documents(pipeline.corpus, documents)
+    assert pipeline.search(QUESTION).hits == ()
+    other = Pipeline.from_config("fts", pipeline.corpus.path)
+    build_index(other, drop_unused=True)
+    other.close()
+    assert not plaid_root(pipeline.corpus).exists()
+    assert plaid_status(pipeline.corpus) == []

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragqa.colbert import store as store_module
 from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
 from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.store import TokenStore, stored_encoders
+from ragqa.corpus import derived
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
@@ -48,7 +48,7 @@ def all_passages(corpus: Corpus) -> list[Passage]:
 def test_an_interrupted_build_goes_on_where_it_stopped(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "COMMIT_EVERY", 2)
+    monkeypatch.setattr(derived, "COMMIT_EVERY", 2)
     total = corpus.count("passages")
     with pytest.raises(KeyboardInterrupt):
         TokenStore(corpus, WordLengths(fail_after=2), "int8").build()

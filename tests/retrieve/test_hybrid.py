@@ -3,13 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ragqa.config import StageSettings, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.device import Compute
 from ragqa.errors import UsageError
+from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.stages import Resources, check_stages, make_retriever
+from tests.conftest import fill
 
 CPU = Compute("cpu")
 QUESTION = "How hot should the water for tea be?"
@@ -85,4 +88,45 @@ def test_neighbours_bring_in_what_the_words_did_not_find(db: Path) -> None:
     assert pipeline.search("xylophone", 5).hits == ()
     assert set(pipeline.derived()) == {"fts", "neighbours"}
     plain.close()
+    pipeline.close()
+
+
+def test_two_stages_of_one_type_keep_their_scores_and_their_indexes_apart(db: Path) -> None:
+    twice = [{"type": "dense"}, {"type": "dense", "codec": "int8"}, {"type": "fts"}]
+    data = {
+        "retrieve": {"type": "hybrid", "stages": twice},
+        "rerank": {"type": "colbert", "fuse": {"weights": {"dense-2": 1, "colbert": 1}}},
+    }
+    pipeline = Pipeline.from_config(parse_config(data, "twice"), db)
+    assert list(pipeline.derived()) == ["dense", "dense-2", "fts", "colbert"]
+    built = build_index(pipeline)["stages"]
+    assert (built["dense"], built["dense-2"]) == (0, pipeline.corpus.count("passages"))
+    for hit in pipeline.search(QUESTION).hits:
+        assert hit.scores["dense"] == pytest.approx(hit.scores["dense-2"], abs=0.01)
+        assert hit.scores["dense"] != hit.scores["dense-2"]
+    pipeline.close()
+
+
+def test_while_another_writes_a_dense_question_is_answered_and_it_is_said(db: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.md").write_text("# New\n\nSomething new about tea.")
+    fill(db, tmp_path / "new.md")
+    notes: list[str] = []
+    with Corpus.open(db) as corpus, Corpus.open(db) as other:
+        stage = make_retriever(hybrid(), Resources(corpus, CPU, notes.append))
+        with other.writing():
+            assert stage.search(QUESTION, 3)
+        assert any("1 new passages are not searched yet" in note for note in notes)
+        assert any(hit.passage.document_id == "new.md" for hit in stage.search("something new", 3))
+
+
+@pytest.mark.parametrize("weights", ["[-1, 1]", "[.nan, 1]", "[.inf, 1]"])
+def test_weights_are_numbers_that_can_be_summed(weights: str) -> None:
+    fuse = yaml.safe_load(f"weights: {weights}")
+    with pytest.raises(UsageError, match=r"fuse\.weights\.0"):
+        check_stages(hybrid(fuse=fuse), StageSettings(type="none"))
+
+
+def test_the_match_expression_of_a_full_text_part_can_be_shown(db: Path) -> None:
+    pipeline = Pipeline.from_config("default", db)
+    assert pipeline.match_expression("green tea") == '"green" OR "tea"'
     pipeline.close()

@@ -29,9 +29,11 @@ class RagatouilleEncoder:
         self.checkpoint = self.model.model.inference_ckpt
         self.dimensions = int(self.checkpoint.linear.weight.shape[0])
         if settings.query_tokens:
-            self.checkpoint.query_tokenizer.query_maxlen = settings.query_tokens
+            tokenizer = self.checkpoint.query_tokenizer
+            tokenizer.query_maxlen = tokenizer.limit = settings.query_tokens
         if settings.document_tokens:
-            self.checkpoint.doc_tokenizer.doc_maxlen = settings.document_tokens
+            tokenizer = self.checkpoint.doc_tokenizer
+            tokenizer.doc_maxlen = tokenizer.limit = settings.document_tokens
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
         # One by one: a shorter question in a batch would be padded with vectors of zeros.
@@ -42,6 +44,21 @@ class RagatouilleEncoder:
             return []
         matrices = self.checkpoint.docFromText(list(texts), bsize=BATCH, keep_dims=False)[0]
         return [_array(matrix) for matrix in matrices]
+
+    def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Return the scores that `RAGPretrainedModel.rerank` gives `texts`, in their order.
+
+        The library sets lengths of its own for it and leaves them set; they are put back.
+        """
+        questions, documents = self.checkpoint.query_tokenizer, self.checkpoint.doc_tokenizer
+        lengths = questions.query_maxlen, documents.doc_maxlen
+        try:
+            # All of them come back, best first, each with its place among `texts`.
+            results = self.model.rerank(query, list(texts), k=len(texts), bsize=BATCH)
+        finally:
+            questions.query_maxlen, documents.doc_maxlen = lengths
+        scores = {result["result_index"]: float(result["score"]) for result in results}
+        return [scores[place] for place in range(len(texts))]
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         tokenizer = self.checkpoint.doc_tokenizer
@@ -72,7 +89,7 @@ def load_model(layout: Layout, compute: Compute) -> Any:
 
     try:
         model = RAGPretrainedModel.from_pretrained(layout.path, verbose=0)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RagqaError(f"RAGatouille cannot load the checkpoint {layout.path}: {reason}") from error
     return model

@@ -6,6 +6,7 @@ Every function says what it mends; each has a test that failed before it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,4 +138,6 @@ def correct_paths(folder: Path, root: Path, checkpoint: str) -> None:
     wanted = {**config, "root": str(root), "experiment": "colbert", "index_name": folder.name}
     wanted["checkpoint"] = checkpoint
     if wanted != config:
-        path.write_text(json.dumps({**metadata, "config": wanted}), encoding="utf-8")
+        beside = path.with_name(f"{path.name}.{os.getpid()}")
+        beside.write_text(json.dumps({**metadata, "config": wanted}), encoding="utf-8")
+        os.replace(beside, path)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from uuid import uuid4
 
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.ragatouille.mends import (
@@ -67,6 +68,8 @@ class PlaidIndex:
 
         Passages deleted since the index was made are left out.
         """
+        if not self.corpus.count("passages"):
+            return [], []
         model, manifest = self._load()
         _, gone = self._difference()
         # More than there is would fail; the library lowers it for its own idea of how many there are.
@@ -80,6 +83,8 @@ class PlaidIndex:
 
     def check(self) -> None:
         """Raise RagqaError when there is no index of these vectors, or one that lacks passages."""
+        if not self.corpus.count("passages"):
+            return
         missing = self.missing()
         if missing and self._current() is None:
             raise RagqaError(
@@ -116,15 +121,15 @@ class PlaidIndex:
             if not new and not gone:
                 return 0
             root = plaid_root(self.corpus) / LAYOUT
-            folder = root / self._next_name(root)
+            # A new name each time: whoever has the old index open must not take this one for it.
+            folder = root / f"index-{uuid4().hex[:12]}"
             if not wanted:
                 self._note(None)
             elif manifest is None or current is None or self._rebuilds(manifest, new, gone):
                 self._make(folder, sorted(wanted))
                 self._note(folder.name)
             else:
-                shutil.copytree(current, folder)
-                self._change(folder, manifest, new, gone)
+                self._change(current, folder, manifest, new, gone)
                 self._note(folder.name)
             _remove_others(root, folder.name if wanted else None)
         self._open = self._compared = None
@@ -161,10 +166,16 @@ class PlaidIndex:
                 split_documents=False,
                 use_faiss=True,
             )
-        self._finish(folder, tuple(rowids))
+        self._finish(folder, tuple(passage.rowid for passage in passages))
 
-    def _change(self, folder: Path, manifest: Manifest, new: Sequence[int], gone: set[int]) -> None:
-        trim_lists(folder)
+    def _change(
+        self, current: Path, folder: Path, manifest: Manifest, new: Sequence[int], gone: set[int]
+    ) -> None:
+        try:
+            shutil.copytree(current, folder)
+            trim_lists(folder)
+        except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
+            raise RagqaError(f"The PLAID index {current} cannot be changed: {error}") from error
         model = self._from_index(folder)
         rowids = list(manifest.rowids)
         root = plaid_root(self.corpus)
@@ -217,9 +228,10 @@ class PlaidIndex:
         ensure_compiled(SEARCHING)
         from ragatouille import RAGPretrainedModel
 
-        correct_paths(folder, plaid_root(self.corpus), stanford_layout(self.settings).path)
+        checkpoint = stanford_layout(self.settings).path
         encoder = self.store.encoder
         try:
+            correct_paths(folder, plaid_root(self.corpus), checkpoint)
             model = RAGPretrainedModel.from_index(folder, verbose=0)
             index = model.model.model_index
             index.config.root = str(folder.parent)
@@ -268,13 +280,6 @@ class PlaidIndex:
             # One index at a time: each is as large as the corpus.
             self.corpus.set_setting("plaid", {self.store.fingerprint: name} if name else {})
 
-    def _next_name(self, root: Path) -> str:
-        taken = {path.name for path in root.iterdir()} if root.is_dir() else set()
-        number = 1
-        while f"index-{number}" in taken:
-            number += 1
-        return f"index-{number}"
-
 
 def plaid_root(corpus: Corpus) -> Path:
     """Return the folder of the corpus' PLAID indexes, beside its file."""
@@ -288,12 +293,18 @@ def plaid_status(corpus: Corpus, *, files: bool = False) -> list[dict[str, Any]]
         folder = plaid_root(corpus) / LAYOUT / Path(str(name)).name
         if not (folder / MANIFEST).is_file():
             continue
-        note = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        try:
+            note = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            known = {rowid for rowid in note["rowids"] if rowid is not None}
+        except (OSError, ValueError, KeyError, TypeError):
+            known = set()
         paths = sorted(folder.iterdir())
+        there = {row[0] for row in corpus.connection.execute("SELECT rowid FROM passages")}
         index = {
             "fingerprint": fingerprint,
             "folder": str(folder),
-            "passages": len([rowid for rowid in note["rowids"] if rowid is not None]),
+            "passages": len(known & there),
+            "missing": len(there - known),
             "bytes": sum(path.stat().st_size for path in paths),
         }
         if files:
@@ -302,6 +313,14 @@ def plaid_status(corpus: Corpus, *, files: bool = False) -> list[dict[str, Any]]
             ]
         found.append(index)
     return found
+
+
+def drop_plaid(corpus: Corpus, kept: Sequence[str]) -> None:
+    """Delete the PLAID index unless it is of the vectors with one of these fingerprints."""
+    if set(corpus.setting("plaid") or {}) - set(kept):
+        with corpus.writing(), corpus.transaction():
+            corpus.set_setting("plaid", {})
+        shutil.rmtree(plaid_root(corpus), ignore_errors=True)
 
 
 def _shapes(path: Path) -> list[str]:

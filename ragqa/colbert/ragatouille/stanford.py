@@ -141,8 +141,11 @@ def _export(model: MultiVectorEncoder, folder: Path) -> Layout:
         attend=bool(expansion.get("attend")),
         skiplist=tuple(skipped.tolist()) if skipped is not None else (),
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent))
+    except OSError as error:
+        raise RagqaError(f"The cache {folder.parent} cannot be written: {error.strerror}.") from error
     try:
         backbone.config.save_pretrained(made)
         cast(Any, model.tokenizer).save_pretrained(made)
@@ -160,10 +163,10 @@ def _export(model: MultiVectorEncoder, folder: Path) -> Layout:
         (made / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         (made / NOTE).write_text(json.dumps(asdict(layout)), encoding="utf-8")
         os.replace(made, folder)
-    except OSError:
-        # Another process was quicker; what it wrote is the same.
+    except OSError as error:
+        # Another process may have been quicker; what it wrote is the same.
         if read_layout(folder) is None:
-            raise
+            raise RagqaError(f"The checkpoint cannot be written to {folder}: {error.strerror}.") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return layout
@@ -195,7 +198,8 @@ class QuestionTokenizer:
     def __init__(self, layout: Layout, tokenizer: Any) -> None:
         self.layout = layout
         self.tok = tokenizer
-        self.query_maxlen = layout.query_length
+        # RAGatouille sets `query_maxlen` as it likes; `limit` is the checkpoint's, or the config's.
+        self.query_maxlen = self.limit = layout.query_length
 
     def tensorize(
         self, batch_text: list[str], bsize: int | None = None, context: Any = None, **kwargs: Any
@@ -205,7 +209,7 @@ class QuestionTokenizer:
             [layout.query_prompt + text for text in batch_text],
             padding="max_length" if layout.expansion else "longest",
             truncation=True,
-            max_length=layout.expansion or layout.query_length,
+            max_length=layout.expansion or self.limit,
             return_tensors="pt",
         )
         ids, mask = encoded["input_ids"], encoded["attention_mask"]
@@ -222,14 +226,14 @@ class DocumentTokenizer:
     def __init__(self, layout: Layout, tokenizer: Any) -> None:
         self.layout = layout
         self.tok = tokenizer
-        self.doc_maxlen = layout.document_length
+        self.doc_maxlen = self.limit = layout.document_length
 
     def tensorize(self, batch_text: list[str], bsize: int | None = None) -> Any:
         encoded = self.tok(
             [self.layout.document_prompt + text for text in batch_text],
             padding="longest",
             truncation=True,
-            max_length=min(self.doc_maxlen, self.layout.document_length),
+            max_length=min(self.doc_maxlen, self.limit),
             return_tensors="pt",
         )
         ids, mask = encoded["input_ids"], encoded["attention_mask"]

@@ -87,7 +87,7 @@ def _silence() -> None:
             bar = module.__dict__.get("tqdm")
             if isinstance(bar, ModuleType):
                 module.__dict__["tqdm"] = SimpleNamespace(tqdm=bare)
-            elif bar is not None:
+            elif isinstance(bar, type):
                 module.__dict__["tqdm"] = bare
 
 
