@@ -70,9 +70,11 @@ def test_a_log_that_cannot_be_written_loses_no_answer(
     assert any("not in llm's log" in note for note in notes)
 
 
-def test_nothing_found_asks_no_model(pipeline: Pipeline, fake_models: SimpleNamespace) -> None:
+def test_nothing_found_asks_no_model(db: Path, fake_models: SimpleNamespace) -> None:
+    pipeline = Pipeline.from_config("fts-colbert", db)
     with pytest.raises(RagqaError, match="No passage"):
         pipeline.ask("xylophone", model="fake")
+    pipeline.close()
     assert fake_models.answering.prompts == []
 
 

@@ -9,6 +9,7 @@ import pytest
 from ragqa.corpus.loaders import Fields
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.retrieval import evaluate
+from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from tests.conftest import fill
 
@@ -28,6 +29,9 @@ def til(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("til") / "til.db"
     fields = Fields(id="slug", title="title", text=("body",), meta=("created", "topic"))
     fill(path, shared / "til.ndjson", fields=fields)
+    pipeline = Pipeline.from_config("default", path)
+    build_index(pipeline)
+    pipeline.close()
     return path
 
 

@@ -77,11 +77,12 @@ def test_search_json_has_the_documented_form(ragqa: Run, db: Path) -> None:
     found = result(ragqa("search", QUESTION, "--db", db, "--json", "-k", "2"))
     assert found.keys() == {"question", "config", "hits", "timings_ms"}
     assert (found["question"], found["config"], len(found["hits"])) == (QUESTION, "default", 2)
-    assert found["timings_ms"].keys() == {"fts", "colbert"}
+    assert found["timings_ms"].keys() == {"hybrid", "colbert"}
     for rank, hit in enumerate(found["hits"], 1):
         assert hit.keys() == HIT_KEYS
         assert hit["rank"] == rank
-        assert hit["scores"].keys() == {"fts", "colbert", "fusion"}
+        assert hit["scores"].keys() >= {"dense", "hybrid", "colbert", "fusion"}
+    assert found["hits"][0]["scores"].keys() == {"fts", "dense", "hybrid", "colbert", "fusion"}
     assert found["hits"][0]["document_id"] == "coffee.md"
 
 
@@ -119,7 +120,7 @@ def test_ask_json_has_the_documented_form_and_is_logged(ragqa: Run, db: Path, is
     assert answer["model"] == "extractive"
     assert answer["citations"][0].keys() == {"number", "document_id", "passage_id"}
     assert answer["citations"][0]["document_id"] == "coffee.md"
-    assert answer["timings_ms"].keys() == {"fts", "colbert", "context", "model"}
+    assert answer["timings_ms"].keys() == {"hybrid", "colbert", "context", "model"}
     assert 0 < answer["context_tokens"] < 4000
     logs = subprocess.run(
         [sys.executable, "-m", "llm", "logs", "--json"], capture_output=True, text=True, check=True
@@ -174,7 +175,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["search", "x", "--db", "none.db"], 1, "There is no corpus at none.db yet: ragqa ingest SOURCE"),
     (["ask", " \n"], 2, "The question is empty."),
     (["ask", "a" * 100_000], 2, "The question is 100,000 characters long; at most 10,000 are read."),
-    (["ask", "x", "-c", "nonsense"], 2, "There is no config 'nonsense'. Known: default, fts"),
+    (["ask", "x", "-c", "nonsense"], 2, "There is no config 'nonsense'. Known: colbert-exact, colbert-plaid"),
     (["ask", "x", "-c", "none.yaml"], 2, "There is no config file none.yaml."),
     (["ask", "x", "-m", "extractiv"], 2, "There is no model 'extractiv'. Did you mean extractive?"),
     (["ask", "x", "-m", "gpt-4o-mini"], 1, "needs a key: No key found - add one using 'llm keys set openai'"),
