@@ -181,6 +181,7 @@ def test_an_unknown_table_comes_with_the_known_ones(blog: Path) -> None:
 
 def test_installed_packages_describe_themselves() -> None:
     found = documents(packages=True)
+    assert "ragqa" not in found
     assert "sqlite-utils" in found
     assert "SQLite" in found["sqlite-utils"].text
     assert found["sqlite-utils"].source.startswith("http")
