@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -222,3 +223,19 @@ def test_an_unused_index_is_dropped_and_an_empty_corpus_finds_nothing(pipeline: 
     other.close()
     assert not plaid_root(pipeline.corpus).exists()
     assert plaid_status(pipeline.corpus) == []
+
+
+def test_the_lock_of_a_killed_compilation_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ragqa.colbert.ragatouille.taming import ENCODING, ensure_compiled
+
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    folder = tmp_path / ENCODING[0]
+    folder.mkdir()
+    (folder / f"{ENCODING[0]}.so").touch()
+    lock = folder / "lock"
+    lock.touch()
+    ensure_compiled(ENCODING)
+    assert lock.exists()  # somebody may be compiling
+    os.utime(lock, (0, 0))
+    ensure_compiled(ENCODING)
+    assert not lock.exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -21,6 +22,8 @@ from ragqa.errors import RagqaError
 # The C++ extensions that encoding and reranking need, and those that searching an index needs besides.
 ENCODING = ("segmented_maxsim_cpp",)
 SEARCHING = (*ENCODING, "filter_pids_cpp", "decompress_residuals_cpp", "segmented_lookup_cpp")
+# Longer than any of them takes to compile.
+STALE_LOCK_S = 600
 
 
 def tamed(compute: Compute) -> None:
@@ -60,7 +63,12 @@ def ensure_compiled(extensions: Sequence[str]) -> None:
     scripts = str(Path(sys.executable).parent)
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", "")])
-    built = (Path(_get_build_directory(name, verbose=False)) / f"{name}.so" for name in extensions)
+    built = [Path(_get_build_directory(name, verbose=False)) / f"{name}.so" for name in extensions]
+    for path in built:
+        # A compilation that was killed leaves a lock behind, on which torch would wait for ever.
+        lock = path.with_name("lock")
+        if lock.exists() and time.time() - lock.stat().st_mtime > STALE_LOCK_S:
+            lock.unlink(missing_ok=True)
     if all(path.exists() for path in built):
         return
     compiler = os.environ.get("CXX", "c++")
