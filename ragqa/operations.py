@@ -125,9 +125,9 @@ def _build(derived: Mapping[str, Derived], on_passages: Callable[[int, int], Non
     dense = [store for store in stores if isinstance(store, DenseStore)]
     lacking = {name: stage.missing() for name, stage in derived.items()}
     for store in stores:
-        beside = next((other for other in dense if other.comes_with(getattr(store, "encoder", None))), None)
         if isinstance(store, TokenStore):
-            store.build(on_passages, beside)
+            encoder = store.encoder
+            store.build(on_passages, next((other for other in dense if other.comes_with(encoder)), None))
     for stage in derived.values():
         stage.build(on_passages)
     return lacking

@@ -54,6 +54,7 @@ class PassageStore(ABC):
     ) -> None:
         self.corpus = corpus
         self.note = note
+        self._complete_at: tuple[int, int] | None = None
         self.description = json.dumps({**identity, "text": "title > headings, text"}, sort_keys=True)
 
     @abstractmethod
@@ -93,9 +94,17 @@ class PassageStore(ABC):
 
         For stages that search all rows: one that lacked some would silently not find their passages.
         """
-        missing = self.missing()
-        if not missing:
+        # Asked before every search, and answered by counting only where the file has changed.
+        state = self.corpus.state()
+        if self._complete_at == state:
             return
+        missing = self.missing()
+        if missing:
+            self._complete(missing)
+        # As it was before counting: what was committed since then is counted at the next question.
+        self._complete_at = state
+
+    def _complete(self, missing: int) -> None:
         self.check()
         if missing > ON_THE_FLY or not self.corpus.writable:
             raise RagqaError(

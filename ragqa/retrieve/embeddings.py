@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Vectors
+from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder, Vectors
 from ragqa.colbert.engines import load_encoder
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
@@ -183,10 +183,10 @@ class DenseStore(PassageStore):
         rows = zip(passages, vectors, strict=True)
         return {passage.rowid: (_to_bytes(vector, self.codec),) for passage, vector in rows}
 
-    def comes_with(self, encoder: object) -> bool:
+    def comes_with(self, encoder: TokenEncoder) -> bool:
         """Tell whether `encoder`'s pass over a text gives this store's vector too."""
-        identity = getattr(encoder, "identity", None)
-        return isinstance(self.embedder, EmbeddedEmbedder) and self.embedder.encoder.identity == identity
+        embedder = self.embedder
+        return isinstance(embedder, EmbeddedEmbedder) and embedder.encoder.identity == encoder.identity
 
     def matrix(self) -> DenseMatrix:
         """Return all stored vectors."""

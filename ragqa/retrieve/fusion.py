@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ragqa.config import Strict
@@ -83,9 +83,8 @@ def _standardised(ranking: Sequence[Hit], candidates: Sequence[int]) -> dict[int
     if not scores:
         return {}
     lowest = min(scores.values())
-    values = [scores.get(key, lowest) for key in candidates]
-    mean, deviation = statistics.fmean(values), statistics.pstdev(values)
-    return {
-        key: (value - mean) / deviation if deviation else 0.0
-        for key, value in zip(candidates, values, strict=True)
-    }
+    values = np.array([scores.get(key, lowest) for key in candidates])
+    # Equal scores say nothing, whatever rounding makes of their deviation.
+    deviation = float(values.std()) if values.min() < values.max() else np.inf
+    standardised = (values - values.mean()) / deviation
+    return dict(zip(candidates, standardised.tolist(), strict=True))

@@ -93,6 +93,21 @@ def test_what_another_connection_adds_or_removes_is_seen_at_once(db: Path, tmp_p
     assert any("without dense vectors: 1" in note for note in notes)
 
 
+def test_what_is_missing_is_counted_once_per_change_of_the_file(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = dense(corpus)
+    counted: list[int] = []
+    count = stage.store.missing
+    monkeypatch.setattr(stage.store, "missing", lambda: counted.append(1) or count())
+    stage.search(QUESTION, 3)
+    stage.search(QUESTION, 3)
+    assert len(counted) == 1
+    corpus.remove(["tea.html"])
+    stage.search(QUESTION, 3)
+    assert len(counted) == 2
+
+
 def test_many_missing_vectors_are_refused_with_the_command(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
