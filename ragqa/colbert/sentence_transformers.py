@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import string
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ragqa import embedded
+from ragqa.checkpoints import load, pair, quieten, weights_of
 from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
-from ragqa.errors import RagqaError
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
-    from torch.nn import Module
-
-    _Model = TypeVar("_Model", bound=Module)
 
 BATCH = 32
 
@@ -32,12 +26,10 @@ class SentenceTransformersEncoder:
     """
 
     def __init__(self, settings: EncoderSettings, device: str, dtype: str = "auto") -> None:
-        quieten()
         is_embedded = settings.model == "embedded"
-        self._queries = load_embedded(device) if is_embedded else load_named(settings.model, device)
-        self._set_lengths(settings)
-        self._documents = in_dtype(self._queries, document_dtype(device, dtype))
-        self._queries = in_dtype(self._queries, "float32" if dtype == "auto" else dtype)
+        model = load_multi_vector(settings.model, device)
+        _set_lengths(model, settings)
+        self._queries, self._documents = pair(model, device, dtype)
         self.dimensions = int(
             embedded.DIMENSIONS if is_embedded else self.encode_queries(["size"])[0].shape[1]
         )
@@ -90,13 +82,6 @@ class SentenceTransformersEncoder:
             result.append(spans[~np.isin(ids, skipped)])
         return result
 
-    def _set_lengths(self, settings: EncoderSettings) -> None:
-        transformer = cast(Any, self._queries[0])
-        if settings.document_tokens:
-            transformer.document_length = settings.document_tokens
-        if settings.query_tokens:
-            transformer.query_length = settings.query_tokens
-
     def _limit(self, name: str) -> int:
         transformer = cast(Any, self._queries[0])
         return int(getattr(transformer, name, None) or transformer.max_seq_length)
@@ -109,6 +94,14 @@ class SentenceTransformersEncoder:
         return []
 
 
+def _set_lengths(model: MultiVectorEncoder, settings: EncoderSettings) -> None:
+    transformer = cast(Any, model[0])
+    if settings.document_tokens:
+        transformer.document_length = settings.document_tokens
+    if settings.query_tokens:
+        transformer.query_length = settings.query_tokens
+
+
 def _features(encode: Callable[..., Any], texts: Sequence[str]) -> list[dict[str, Any]]:
     """Return what the model's modules left of each text, before any of it is thrown away."""
     features: list[dict[str, Any]] = encode(
@@ -117,15 +110,16 @@ def _features(encode: Callable[..., Any], texts: Sequence[str]) -> list[dict[str
     return features
 
 
-def quieten() -> None:
-    """Keep progress bars and advice of the model libraries off the terminal."""
-    from transformers.utils import logging
+def load_multi_vector(model: str, device: str) -> MultiVectorEncoder:
+    """Return a checkpoint by folder or hub name, or the embedded one; RagqaError where it cannot be."""
+    if model == "embedded":
+        return _load_embedded(device)
+    from sentence_transformers import MultiVectorEncoder
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    return load(MultiVectorEncoder, "ColBERT checkpoint", model, device)
 
 
-def load_embedded(device: str) -> MultiVectorEncoder:
+def _load_embedded(device: str) -> MultiVectorEncoder:
     """Return the embedded model as a multi-vector encoder that gives the mean of its vectors as well."""
     # Built from modules: loading the folder by name would add a projection layer with random weights.
     from sentence_transformers import MultiVectorEncoder
@@ -133,6 +127,7 @@ def load_embedded(device: str) -> MultiVectorEncoder:
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from sentence_transformers.sentence_transformer.modules import Pooling
 
+    quieten()
     transformer = Transformer(
         str(embedded.verified_folder()),
         max_seq_length=embedded.MAX_TOKENS,
@@ -147,53 +142,3 @@ def load_embedded(device: str) -> MultiVectorEncoder:
         ],
         device=device,
     )
-
-
-def load_named(model: str, device: str) -> MultiVectorEncoder:
-    from sentence_transformers import MultiVectorEncoder
-
-    try:
-        return MultiVectorEncoder(model, device=device, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RagqaError(f"The ColBERT checkpoint {model} cannot be loaded: {reason}") from error
-
-
-def document_dtype(device: str, dtype: str) -> str:
-    """Return the number format for documents: `dtype`, or for "auto" the fastest that loses nothing.
-
-    That is bfloat16 where the device multiplies it natively, and float32 elsewhere. Decided by what
-    the device says of itself and not by a race, so that one machine always makes the same vectors.
-    """
-    import torch
-
-    if dtype != "auto":
-        return dtype
-    if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    capabilities: dict[str, Any] = dict(getattr(torch.cpu, "get_capabilities", dict)())
-    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-    return "bfloat16" if device == "cpu" and native else "float32"
-
-
-def in_dtype(model: _Model, dtype: str) -> _Model:
-    """Return `model` itself where it has that number format, else a copy in it."""
-    import torch
-
-    wanted = getattr(torch, dtype)
-    if next(model.parameters()).dtype == wanted:
-        return model
-    return copy.deepcopy(model).to(wanted)
-
-
-def weights_of(model: Any, name: str) -> str:
-    """Return what pins the weights: the hub's commit, or the hash of the files of a local folder."""
-    path = Path(name).expanduser()
-    if not path.is_dir():
-        config = getattr(getattr(model[0], "auto_model", None), "config", None)
-        return str(getattr(config, "_commit_hash", None) or "unknown")
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*.safetensors")) or sorted(path.rglob("*.bin")):
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
+from ragqa.checkpoints import document_dtype, in_dtype, load
 from ragqa.corpus.derived import indexed_text
 from ragqa.errors import RagqaError
 from ragqa.rerank.order import RerankerSettings, reorder
@@ -40,16 +41,9 @@ class CrossEncoderReranker:
     def model(self) -> CrossEncoder:
         from sentence_transformers import CrossEncoder
 
-        from ragqa.colbert.sentence_transformers import document_dtype, in_dtype, quieten
-
-        quieten()
         compute = self.resources.compute
         device = compute.torch_device()
-        try:
-            model: CrossEncoder = CrossEncoder(self.settings.model, device=device, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise RagqaError(f"The cross-encoder {self.settings.model} cannot be loaded: {reason}") from error
+        model: CrossEncoder = load(CrossEncoder, "cross-encoder", self.settings.model, device)
         if model.num_labels != 1:
             raise RagqaError(
                 f"The cross-encoder {self.settings.model} gives {model.num_labels} numbers for a pair, and a "

@@ -6,23 +6,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from ragqa.checkpoints import load, pair, weights_of
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder, Vectors
 from ragqa.colbert.engines import load_encoder
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import PassageStore, Row, indexed_text
 from ragqa.device import Compute
-from ragqa.errors import RagqaError
 from ragqa.types import Passage
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 TABLE = "dense_vectors"
 BATCH = 32
@@ -83,14 +80,12 @@ class SentenceTransformersEmbedder:
     """Any embedding model that sentence-transformers loads; raises RagqaError for one that it cannot."""
 
     def __init__(self, settings: EmbedderSettings, compute: Compute) -> None:
-        from ragqa.colbert.sentence_transformers import document_dtype, in_dtype, quieten, weights_of
+        from sentence_transformers import SentenceTransformer
 
-        quieten()
         device = compute.torch_device()
-        model = _load(settings.model, device)
+        model = load(SentenceTransformer, "embedding model", settings.model, device)
         self.settings = settings
-        self._documents = in_dtype(model, document_dtype(device, compute.dtype))
-        self._queries = in_dtype(model, "float32" if compute.dtype == "auto" else compute.dtype)
+        self._queries, self._documents = pair(model, device, compute.dtype)
         self.dimensions = self.embed_queries(["size"]).shape[1]
         prompt = settings.document_prompt
         self.identity = {
@@ -238,13 +233,3 @@ def _from_bytes(rowids: list[int], data: bytes, dimensions: int, codec: Codec) -
     packed = np.frombuffer(data, np.uint8).reshape(-1, 4 + dimensions)
     scales = np.ascontiguousarray(packed[:, :4]).view(np.float32)[:, 0]
     return DenseMatrix(rowids, np.ascontiguousarray(packed[:, 4:]).view(np.int8), scales)
-
-
-def _load(model: str, device: str) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        return SentenceTransformer(model, device=device, trust_remote_code=False)
-    except (OSError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RagqaError(f"The embedding model {model} cannot be loaded: {reason}") from error

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import platformdirs
 
 from ragqa import embedded
+from ragqa.checkpoints import weights_of
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.errors import RagqaError
 
@@ -57,9 +58,8 @@ def stanford_layout(settings: EncoderSettings) -> Layout:
 
     Raises RagqaError when it cannot be loaded, or has modules that the layout cannot hold.
     """
-    from ragqa.colbert.sentence_transformers import load_embedded, load_named, quieten, weights_of
+    from ragqa.colbert.sentence_transformers import load_multi_vector
 
-    quieten()
     is_embedded = settings.model == "embedded"
     identity = embedded.identity(settings.document_tokens)
     if is_embedded:
@@ -67,7 +67,7 @@ def stanford_layout(settings: EncoderSettings) -> Layout:
         known = read_layout(folder)
         if known is not None:
             return _with(known, folder, identity)
-    model = cast(Any, load_embedded("cpu") if is_embedded else load_named(settings.model, "cpu"))
+    model = cast(Any, load_multi_vector(settings.model, "cpu"))
     if not is_embedded:
         weights = weights_of(model, settings.model)
         dimensions = model.encode_query("size").shape[1]
