@@ -68,7 +68,7 @@ class PlaidIndex:
 
         Passages deleted since the index was made are left out.
         """
-        if not self.corpus.count("passages"):
+        if self._current() is None and not self.corpus.count("passages"):
             return [], []
         model, manifest = self._load()
         _, gone = self._difference()
@@ -83,19 +83,18 @@ class PlaidIndex:
 
     def check(self) -> None:
         """Raise RagqaError when there is no index of these vectors, or one that lacks passages."""
-        if not self.corpus.count("passages"):
-            return
         missing = self.missing()
-        if missing and self._current() is None:
+        if not missing:
+            return
+        if self._current() is None:
             raise RagqaError(
                 f"The corpus {self.corpus.path} has no PLAID index for this config's vectors: "
                 "ragqa index -c CONFIG builds it."
             )
-        if missing:
-            raise RagqaError(
-                f"{missing:,} passages of {self.corpus.path} are not in its PLAID index: "
-                "ragqa index -c CONFIG adds them."
-            )
+        raise RagqaError(
+            f"{missing:,} passages of {self.corpus.path} are not in its PLAID index: "
+            "ragqa index -c CONFIG adds them."
+        )
 
     def missing(self) -> int:
         """Return how many passages are not in the index."""
