@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from ragqa.errors import UsageError, unknown_name
 
@@ -61,3 +67,45 @@ def available_devices() -> list[str]:
     cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return ["cpu", *(["cuda"] if cuda else []), *cuda, *mps]
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Return a context in which numpy multiplies on one thread.
+
+    onnxruntime's threads wait for more work by spinning, and numpy's beside them get half a core each:
+    a product that follows an encoded question then takes three times as long on two threads as on one.
+    """
+    limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
+    return limited
+
+
+@cache
+def _thread_pools() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@cache
+def may_have_accelerator() -> bool:
+    """Tell, without loading torch to look for it, whether a GPU may be here: False is certain."""
+    if platform.system() == "Linux":
+        return any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
+    return not (platform.system() == "Darwin" and platform.machine() == "x86_64")
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Tell, without loading torch, whether the processor multiplies bfloat16 natively; Linux says it."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"\b(avx512_bf16|amx_bf16)\b", flags) is not None

@@ -33,7 +33,7 @@ class Storing(Protocol):
     """A stage whose vectors are rows of the corpus file."""
 
     @property
-    def store(self) -> PassageStore: ...
+    def stores(self) -> Sequence[PassageStore]: ...
 
 
 def ingest_sources(
@@ -121,7 +121,7 @@ def _build(derived: Mapping[str, Derived], on_passages: Callable[[int, int], Non
 
     Stages with token vectors come first, since their encoder's pass may give dense vectors as well.
     """
-    stores = [stage.store for stage in derived.values() if isinstance(stage, Storing)]
+    stores = [store for stage in derived.values() if isinstance(stage, Storing) for store in stage.stores]
     dense = [store for store in stores if isinstance(store, DenseStore)]
     lacking = {name: stage.missing() for name, stage in derived.items()}
     for store in stores:
@@ -134,6 +134,7 @@ def _build(derived: Mapping[str, Derived], on_passages: Callable[[int, int], Non
 
 
 def _drop_unused(pipeline: Pipeline) -> int:
-    used = [stage.store.fingerprint for stage in pipeline.derived().values() if isinstance(stage, Storing)]
+    stages = pipeline.derived().values()
+    used = [store.fingerprint for stage in stages if isinstance(stage, Storing) for store in stage.stores]
     drop_plaid(pipeline.corpus, used)
     return drop_encoders(pipeline.corpus, used, [TokenStore.table, DenseStore.table])

@@ -199,14 +199,15 @@ def _make(kind: str, shipped: dict[str, str], stage: StageSettings, resources: R
 
 
 def _settings(kind: str, shipped: dict[str, str], stage: StageSettings) -> tuple[Any, BaseModel]:
-    plugins = {point.name: point for point in entry_points(group=f"ragqa.{kind}s")}
     if stage.type in shipped:
         module, _, name = shipped[stage.type].partition(":")
         cls = getattr(import_module(module), name)
-    elif stage.type in plugins:
-        cls = plugins[stage.type].load()
     else:
-        raise unknown_name(kind, stage.type, [*shipped, *plugins])
+        # Looked for only now: reading what every installed package says takes a while.
+        plugins = {point.name: point for point in entry_points(group=f"ragqa.{kind}s")}
+        if stage.type not in plugins:
+            raise unknown_name(kind, stage.type, [*shipped, *plugins])
+        cls = plugins[stage.type].load()
     try:
         return cls, cls.Settings(**stage.options)
     except ValidationError as error:

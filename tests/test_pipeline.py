@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from ragqa import Pipeline
-from ragqa.config import load_config
+from ragqa.config import load_config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.device import Compute
 from ragqa.errors import RagqaError, UsageError
+from ragqa.operations import build_index
 from ragqa.pipeline import MAX_QUESTION_CHARACTERS, check_question
 
 QUESTION = "How many grams of beans for one litre of water?"
@@ -78,7 +79,7 @@ def test_nothing_found_asks_no_model(db: Path, fake_models: SimpleNamespace) -> 
     assert fake_models.answering.prompts == []
 
 
-def test_reranking_agrees_with_encoding_everything_anew(pipeline: Pipeline) -> None:
+def test_reranking_agrees_with_encoding_everything_anew(db: Path) -> None:
     import numpy as np
 
     from ragqa.colbert.encoder import EncoderSettings
@@ -86,7 +87,13 @@ def test_reranking_agrees_with_encoding_everything_anew(pipeline: Pipeline) -> N
     from ragqa.corpus.derived import indexed_text
 
     encoder = load_encoder(EncoderSettings(), Compute("cpu"))
+    rerank = {"type": "colbert", "codec": "int8", "pool_factor": 1}
+    pipeline = Pipeline.from_config(
+        parse_config({"retrieve": {"type": "fts"}, "rerank": rerank}, "plain"), db
+    )
+    build_index(pipeline)
     hits = pipeline.search(QUESTION).hits
+    pipeline.close()
     (query,) = encoder.encode_queries([QUESTION])
     documents = encoder.encode_documents([indexed_text(hit.passage)[0] for hit in hits])
     expected = [float((query @ document.T).max(axis=1).sum()) for document in documents]

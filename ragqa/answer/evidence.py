@@ -49,7 +49,7 @@ def stored_ranker(store: TokenStore) -> SentenceRanker:
 
     def rank(question: str, blocks: Sequence[ContextBlock]) -> list[list[Sentence]]:
         passages = [passage for block in blocks for passage in block.passages]
-        matrix = store.load(passages)
+        matrix = store.load_tokens(passages)
         texts = [indexed_text(passage) for passage in passages]
         spans = store.encoder.document_spans([text for text, _ in texts])
         (query,) = store.encoder.encode_queries([question])

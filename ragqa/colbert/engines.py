@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import cache
 
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder
-from ragqa.device import Compute
+from ragqa.device import Compute, has_bfloat16, may_have_accelerator
 
 
 def _sentence_transformers(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
-    """Return the engine on its device; on the CPU the embedded model's questions need none."""
+    """Return the engine on its device; on the CPU the embedded model runs without torch."""
 
     def engine() -> PoolingEncoder:
         from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
@@ -21,8 +21,14 @@ def _sentence_transformers(settings: EncoderSettings, compute: Compute) -> Token
     if settings.model == "embedded" and lean:
         from ragqa.colbert.lean import LeanEncoder
 
-        return LeanEncoder(settings, engine)
+        return LeanEncoder(settings, engine if _torch_is_faster(compute) else None)
     return engine()
+
+
+def _torch_is_faster(compute: Compute) -> bool:
+    """Tell whether torch may encode many documents faster than onnxruntime on the CPU does."""
+    accelerator = compute.device == "auto" and may_have_accelerator()
+    return accelerator or (compute.dtype == "auto" and has_bfloat16())
 
 
 def _ragatouille(settings: EncoderSettings, compute: Compute) -> TokenEncoder:

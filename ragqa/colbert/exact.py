@@ -12,8 +12,8 @@ from ragqa.colbert.maxsim import Matrix, Offsets, best_of
 from ragqa.colbert.quantise import Quantised, join
 from ragqa.colbert.store import TABLE, TokenStore
 
-# Token vectors that are multiplied at a time: few enough that they stay in the processor's cache.
-BLOCK = 4096
+# Token vectors whose products are in memory at a time, 13 numbers each for a question of 13 tokens.
+BLOCK = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +71,5 @@ class ExactSearch:
 
     def _block(self, rows: Sequence[tuple[int, int, bytes]]) -> _Block:
         rowids, tokens, blobs = zip(*rows, strict=True)
-        vectors = join(blobs, tokens, self.store.encoder.dimensions, self.store.codec)
+        vectors = join(blobs, tokens, self.store.encoder.dimensions, self.store.storage.codec)
         return _Block(list(rowids), vectors, np.concatenate([[0], np.cumsum(tokens)]).astype(np.int64))

@@ -1,53 +1,83 @@
-"""The embedded model's question path without torch: MiniLM's six layers in numpy, straight from its weights.
+"""The embedded model without torch: tokenizers and onnxruntime, straight from its weights.
 
-A question is a dozen tokens, and a dozen tokens through six layers is a few milliseconds of numpy;
-importing torch and sentence-transformers costs seconds. Documents, which are many and long, go
-through the sentence-transformers engine, loaded when the first one comes.
+Importing torch and sentence-transformers costs seconds, which is more than a question costs, or a
+few documents. Where another engine encodes documents faster (a GPU, a CPU with bfloat16), it is
+loaded when there are enough of them to pay for that.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ragqa import embedded
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Spans, Vectors
+from ragqa.colbert.onnx_graph import HIDDEN, IDS, LENGTHS, POSITIONS, cached_graph
+from ragqa.device import cores
 
-HEADS = 12
-LAYERS = 6
-EPSILON = 1e-12
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
-Weights = dict[str, Vectors]
+# Tokens in a batch, padding included: few enough that what is between two layers stays in the cache.
+BATCH_TOKENS = 1024
+QUESTIONS_KEPT = 8
+# Loading the other engine takes as long as encoding about this many tokens here.
+WORTH_LOADING = 40_000
+
+Ids = list[int]
 
 
 class LeanEncoder:
-    """A PoolingEncoder for the embedded model on the CPU; `documents` makes the engine for documents."""
+    """A PoolingEncoder for the embedded model on the CPU.
+
+    `bulk` makes the engine that takes over after WORTH_LOADING tokens of documents; None: there is no
+    faster one.
+    """
 
     dimensions = embedded.DIMENSIONS
 
-    def __init__(self, settings: EncoderSettings, documents: Callable[[], PoolingEncoder]) -> None:
+    def __init__(self, settings: EncoderSettings, bulk: Callable[[], PoolingEncoder] | None = None) -> None:
         self.query_tokens = settings.query_tokens or embedded.MAX_TOKENS
         self.document_tokens = settings.document_tokens or embedded.MAX_TOKENS
         self.identity = embedded.identity(settings.document_tokens)
-        self._make_documents = documents
+        # A question is asked of several stages, one after the other or side by side.
+        self._question = lru_cache(maxsize=QUESTIONS_KEPT)(self._encode_question)
+        self._make_bulk = bulk
+        self._encoded = 0
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
-        return [_unit(self._hidden(text)) for text in texts]
+        return [_unit(self._question(text)) for text in texts]
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        means = [self._hidden(text).mean(axis=0) for text in texts]
+        means = [self._question(text).mean(axis=0) for text in texts]
         return _unit(np.stack(means)) if means else np.zeros((0, self.dimensions), np.float32)
 
     def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
-        return self._documents.encode_documents(texts)
+        return self.encode_both(texts)[0]
 
     def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
-        return self._documents.encode_both(texts)
+        ids = [self._ids(text, self.document_tokens)[0] for text in texts]
+        if self._make_bulk is not None and self._encoded > WORTH_LOADING:
+            return self._bulk.encode_both(texts)
+        self._encoded += sum(map(len, ids))
+        vectors: list[Vectors] = [np.zeros((0, self.dimensions), np.float32)] * len(ids)
+        pooled = np.zeros((len(ids), self.dimensions), np.float32)
+
+        def encode(batch: Sequence[int]) -> None:
+            for number, hidden in zip(batch, _hidden(self._documents, [ids[n] for n in batch]), strict=True):
+                pooled[number] = hidden.mean(axis=0)
+                vectors[number] = _unit(hidden[~np.isin(ids[number], self._skipped)])
+
+        # One thread per core, each with batches of its own: no core waits for another within a layer.
+        with ThreadPoolExecutor(cores()) as threads:
+            for _ in threads.map(encode, batches_by_length([len(row) for row in ids], BATCH_TOKENS)):
+                pass
+        return vectors, _unit(pooled)
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         result = []
@@ -58,25 +88,27 @@ class LeanEncoder:
         return result
 
     @cached_property
-    def _weights(self) -> Weights:
-        from safetensors.numpy import load_file
-
-        loaded: Weights = load_file(embedded.verified_folder() / "model.safetensors")
-        return loaded
+    def _questions(self) -> InferenceSession:
+        return _session(cores())
 
     @cached_property
-    def _documents(self) -> PoolingEncoder:
-        return self._make_documents()
+    def _documents(self) -> InferenceSession:
+        return _session(1)
+
+    @cached_property
+    def _bulk(self) -> PoolingEncoder:
+        assert self._make_bulk is not None
+        return self._make_bulk()
 
     @cached_property
     def _skipped(self) -> list[int]:
         ids = (embedded.tokenizer().token_to_id(char) for char in string.punctuation)
         return [number for number in ids if number is not None]
 
-    def _hidden(self, question: str) -> Vectors:
-        return hidden_states(self._ids(question, self.query_tokens)[0], self._weights)
+    def _encode_question(self, text: str) -> Vectors:
+        return _hidden(self._questions, [self._ids(text, self.query_tokens)[0]])[0]
 
-    def _ids(self, text: str, limit: int) -> tuple[list[int], list[tuple[int, int]]]:
+    def _ids(self, text: str, limit: int) -> tuple[Ids, list[tuple[int, int]]]:
         """Return the token ids of `text` and their character spans, cut to `limit`, the last one kept."""
         encoded = embedded.tokenizer().encode(text)
         ids, offsets = encoded.ids, encoded.offsets
@@ -85,71 +117,50 @@ class LeanEncoder:
         return ids, offsets
 
 
-def hidden_states(ids: Sequence[int], weights: Weights) -> Vectors:
-    """Return the last hidden states of BERT, shape (tokens, dimensions).
+def batches_by_length(lengths: Sequence[int], tokens: int) -> Iterable[list[int]]:
+    """Yield the places of `lengths`, longest first, in batches of at most `tokens` once padded."""
+    batch: list[int] = []
+    longest = 0
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if batch and longest * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        if not batch:
+            longest = lengths[place]
+        batch.append(place)
+    if batch:
+        yield batch
 
-    The layers are those of Devlin et al. 2018 (arXiv:1810.04805), post-layer-norm, exact GELU.
-    """
-    hidden = (
-        weights["embeddings.word_embeddings.weight"][list(ids)]
-        + weights["embeddings.position_embeddings.weight"][: len(ids)]
-        + weights["embeddings.token_type_embeddings.weight"][0]
-    )
-    hidden = _normalised(hidden, weights, "embeddings.LayerNorm")
-    for layer in range(LAYERS):
-        name = f"encoder.layer.{layer}"
-        attended = _linear(
-            _attention(hidden, weights, f"{name}.attention.self"), weights, f"{name}.attention.output.dense"
-        )
-        hidden = _normalised(hidden + attended, weights, f"{name}.attention.output.LayerNorm")
-        inner = _gelu(_linear(hidden, weights, f"{name}.intermediate.dense"))
-        hidden = _normalised(
-            hidden + _linear(inner, weights, f"{name}.output.dense"), weights, f"{name}.output.LayerNorm"
-        )
-    return hidden
+
+def _session(threads: int) -> InferenceSession:
+    """Return the model with its weights, to run on so many threads."""
+    import onnxruntime
+
+    folder = embedded.verified_folder()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    graph = cached_graph(folder / "model.safetensors")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _hidden(session: InferenceSession, batch: Sequence[Ids]) -> list[Vectors]:
+    """Return the last hidden states of each text, shape (tokens, dimensions)."""
+    lengths = [len(ids) for ids in batch]
+    padded = np.zeros((len(batch), max(lengths)), np.int64)
+    for row, ids in zip(padded, batch, strict=True):
+        row[: len(ids)] = ids
+    inputs = {
+        IDS: padded,
+        POSITIONS: np.arange(padded.shape[1]),
+        LENGTHS: np.array(lengths, np.int32),
+    }
+    (hidden,) = session.run([HIDDEN], inputs)
+    return [states[:length] for states, length in zip(hidden, lengths, strict=True)]
 
 
 def _unit(rows: Vectors) -> Vectors:
     unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
-
-
-def _attention(hidden: Vectors, weights: Weights, name: str) -> Vectors:
-    tokens, dimensions = hidden.shape
-
-    def heads(part: str) -> Vectors:
-        return _linear(hidden, weights, f"{name}.{part}").reshape(tokens, HEADS, -1).transpose(1, 0, 2)
-
-    scores = heads("query") @ heads("key").transpose(0, 2, 1) / np.float32(np.sqrt(dimensions / HEADS))
-    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    scores /= scores.sum(axis=-1, keepdims=True)
-    mixed: Vectors = (scores @ heads("value")).transpose(1, 0, 2).reshape(tokens, dimensions)
-    return mixed
-
-
-def _linear(hidden: Vectors, weights: Weights, name: str) -> Vectors:
-    result: Vectors = hidden @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-    return result
-
-
-def _normalised(hidden: Vectors, weights: Weights, name: str) -> Vectors:
-    centred = hidden - hidden.mean(axis=1, keepdims=True)
-    deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True) + EPSILON)
-    result: Vectors = centred / deviation * weights[f"{name}.weight"] + weights[f"{name}.bias"]
-    return result
-
-
-def _gelu(x: Vectors) -> Vectors:
-    result: Vectors = x * np.float32(0.5) * (1 + _erf(x * np.float32(np.sqrt(0.5))))
-    return result
-
-
-def _erf(x: NDArray[Any]) -> NDArray[Any]:
-    """Return the error function within 1.5e-7 (Abramowitz and Stegun 1964, formula 7.1.26)."""
-    size = np.abs(x)
-    t = 1 / (1 + np.float32(0.3275911) * size)
-    series = np.float32(1.061405429)
-    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        series = series * t + np.float32(factor)
-    result: NDArray[Any] = np.sign(x) * (1 - series * t * np.exp(-size * size))
-    return result

@@ -21,7 +21,7 @@ from ragqa.types import Document, Passage
 # "rgqa": marks the file as ours in its header (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x72677161
 # How many migrations make today's tables; kept in the header too, so that opening needs no table.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 10.0
 # SQLite's own default limit on bound variables was 999 for long; stay under it everywhere.
 VARIABLES = 900

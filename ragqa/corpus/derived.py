@@ -160,7 +160,7 @@ class PassageStore(ABC):
 
     def read(self, passages: Sequence[Passage]) -> dict[int, Row]:
         """Return the rows of `passages`; a missing one is made now, and stored if nobody else writes."""
-        found = self._read(passages)
+        found = self.read_stored([passage.rowid for passage in passages])
         lacking = [passage for passage in passages if passage.rowid not in found]
         if lacking:
             found.update(self._encode_now(lacking))
@@ -179,10 +179,11 @@ class PassageStore(ABC):
         query = f"SELECT EXISTS (SELECT 1 FROM {self.table} WHERE encoder = ?)"
         return bool(self.corpus.connection.execute(query, [self.encoder_row()]).fetchone()[0])
 
-    def _read(self, passages: Sequence[Passage]) -> dict[int, Row]:
+    def read_stored(self, rowids: Sequence[int]) -> dict[int, Row]:
+        """Return the rows that there are of the passages with these keys."""
         encoder = self.encoder_row()
         found: dict[int, Row] = {}
-        for batch in batches([passage.rowid for passage in passages]):
+        for batch in batches(rowids):
             marks = ",".join("?" * len(batch))
             rows = self.corpus.connection.execute(
                 f"SELECT passage, {', '.join(self.columns)} FROM {self.table}"
@@ -248,4 +249,5 @@ def drop_encoders(corpus: Corpus, kept: Sequence[str], tables: Sequence[str]) ->
 
 def _say(description: str) -> str:
     identity = json.loads(description)
-    return f"{identity['model']} ({identity['codec']})"
+    pooled = identity.get("pool_factor", 1)
+    return f"{identity['model']} ({identity['codec']}{f', pooled by {pooled:g}' if pooled != 1 else ''})"

@@ -21,6 +21,12 @@ def m002_dense_vectors(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m003_pooled_tokens(db: Database) -> None:
+    """Which vector stands for each token of a passage, where several tokens share one."""
+    db.execute("ALTER TABLE token_vectors ADD COLUMN members BLOB")
+
+
 _M001 = (
     # What the corpus was made with: today the chunking. One JSON value per name.
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",

@@ -10,9 +10,8 @@ from pydantic import BaseModel
 
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.maxsim import maxsim
-from ragqa.colbert.quantise import Codec
-from ragqa.colbert.store import TokenStore
+from ragqa.colbert.store import StorageSettings, TokenStore
+from ragqa.corpus.derived import PassageStore
 from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources, pick
 from ragqa.types import Hit
@@ -20,10 +19,8 @@ from ragqa.types import Hit
 STAGE = "colbert"
 
 
-class ColbertSettings(RerankerSettings, EncoderSettings):
-    """The encoder's keys, the `codec` of the stored vectors, and `fuse`: to blend with the order given."""
-
-    codec: Codec = "int4"
+class ColbertSettings(RerankerSettings, EncoderSettings, StorageSettings):
+    """The keys of the encoder and of how vectors are kept, and `fuse`: to blend with the order given."""
 
 
 class ColbertReranker:
@@ -39,15 +36,19 @@ class ColbertReranker:
     def store(self) -> TokenStore:
         """The token vectors; loading them loads the encoder, so it waits until the first use."""
         encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute)
-        return TokenStore(self.resources.corpus, encoder, self.settings.codec, self.resources.note)
+        storage = pick(self.settings, StorageSettings)
+        return TokenStore(self.resources.corpus, encoder, storage, self.resources.note)
+
+    @property
+    def stores(self) -> Sequence[PassageStore]:
+        return [self.store]
 
     def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
         if not hits:
             return []
         self.prepare()
-        matrix = self.store.load([hit.passage for hit in hits])
         (question,) = self.store.encoder.encode_queries([query])
-        scores = maxsim(question, matrix.vectors, matrix.offsets).tolist()
+        scores = self.store.scores([hit.passage for hit in hits], question).tolist()
         return reorder(hits, scores, STAGE, self.settings.fuse, k)
 
     def prepare(self) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.exact import ExactSearch
-from ragqa.colbert.quantise import Codec
-from ragqa.colbert.store import TokenStore
+from ragqa.colbert.store import StorageSettings, TokenStore
+from ragqa.corpus.derived import PassageStore
+from ragqa.retrieve.embeddings import DENSE_CODEC, DenseStore, EmbedderSettings, load_embedder
 from ragqa.retrieve.ranking import best, hits
 from ragqa.stages import Resources, pick
 from ragqa.types import Hit
@@ -24,15 +25,26 @@ if TYPE_CHECKING:
 SWEEP = 64
 
 
-class ColbertIndexSettings(EncoderSettings):
-    """The encoder's keys, the `codec` of the stored vectors, and the `kind` of search over them.
+class ColbertIndexSettings(EncoderSettings, StorageSettings):
+    """The keys of the encoder and of how vectors are kept, and the `kind` of search over them.
 
-    `exact` compares every token vector, and sees every change at once. `plaid` searches RAGatouille's
-    compressed index of them, which `ragqa index` builds.
+    `exact` compares every token vector, and sees every change at once. `shortlist` compares those of
+    as many passages as it says, the ones whose embeddings are nearest to the question's; it is for the
+    embedded model, which gives both. `plaid` searches RAGatouille's compressed index, which
+    `ragqa index` builds.
     """
 
-    kind: Literal["exact", "plaid"] = "exact"
-    codec: Codec = "int4"
+    kind: Literal["exact", "shortlist", "plaid"] = "exact"
+    shortlist: int = Field(default=1000, ge=10)
+
+    @model_validator(mode="after")
+    def _embeddings_for_a_shortlist(self) -> ColbertIndexSettings:
+        if self.kind == "shortlist" and self.model != "embedded":
+            raise ValueError(
+                "kind shortlist is for the embedded model: take exact, plaid, or retrieve type dense with "
+                "many candidates"
+            )
+        return self
 
 
 class ColbertIndexRetriever:
@@ -49,17 +61,28 @@ class ColbertIndexRetriever:
     def store(self) -> TokenStore:
         """The token vectors that both kinds search; loading them loads the encoder."""
         encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute)
-        return TokenStore(self.resources.corpus, encoder, self.settings.codec, self.resources.note)
+        storage = pick(self.settings, StorageSettings)
+        return TokenStore(self.resources.corpus, encoder, storage, self.resources.note)
 
     @cached_property
     def exact(self) -> ExactSearch:
         return ExactSearch(self.store)
 
     @cached_property
+    def dense(self) -> DenseStore:
+        """The embeddings that a shortlist is made by."""
+        embedder = load_embedder(EmbedderSettings(), self.resources.compute)
+        return DenseStore(self.resources.corpus, embedder, DENSE_CODEC, self.resources.note)
+
+    @cached_property
     def plaid(self) -> PlaidIndex:
         from ragqa.colbert.ragatouille.plaid import PlaidIndex
 
         return PlaidIndex(self.store, pick(self.settings, EncoderSettings), self.resources.compute)
+
+    @property
+    def stores(self) -> Sequence[PassageStore]:
+        return [self.store, self.dense] if self.settings.kind == "shortlist" else [self.store]
 
     def search(self, query: str, k: int) -> list[Hit]:
         return self.search_batch([query], k)[0]
@@ -68,6 +91,8 @@ class ColbertIndexRetriever:
         self.prepare()
         if self.settings.kind == "plaid":
             return [self._plaid(query, k) for query in queries]
+        if self.settings.kind == "shortlist":
+            return [self._shortlist(query, k) for query in queries]
         found = []
         for start in range(0, len(queries), SWEEP):
             found += self._exact(queries[start : start + SWEEP], k)
@@ -82,6 +107,18 @@ class ColbertIndexRetriever:
             found.append(hits(self.resources.corpus, keys, column[places].tolist(), self.stage))
         return found
 
+    def _shortlist(self, query: str, k: int) -> list[Hit]:
+        matrix = self.dense.matrix()
+        ((places, _),) = matrix.search(
+            self.dense.embedder.embed_queries([query]), max(k, self.settings.shortlist)
+        )
+        rowids = [matrix.rowids[place] for place in places]
+        (question,) = self.store.encoder.encode_queries([query])
+        scores = self.store.stored_scores(rowids, question)
+        best_places = best(scores, k)
+        keys = [rowids[place] for place in best_places]
+        return hits(self.resources.corpus, keys, scores[best_places].tolist(), self.stage)
+
     def _plaid(self, query: str, k: int) -> list[Hit]:
         rowids, scores = self.plaid.search(query, k)
         return hits(self.resources.corpus, rowids, scores, self.stage)[:k]
@@ -89,12 +126,20 @@ class ColbertIndexRetriever:
     def prepare(self) -> None:
         if self.settings.kind == "plaid":
             self.plaid.check()
-        else:
-            self.store.complete()
+            return
+        self.store.complete()
+        if self.settings.kind == "shortlist":
+            self.dense.complete()
 
     def missing(self) -> int:
-        return self.plaid.missing() if self.settings.kind == "plaid" else self.store.missing()
+        if self.settings.kind == "plaid":
+            return self.plaid.missing()
+        short = self.dense.missing() if self.settings.kind == "shortlist" else 0
+        return max(self.store.missing(), short)
 
     def build(self, on_passages: Callable[[int, int], None] = lambda done, total: None) -> int:
+        if self.settings.kind == "shortlist":
+            # One pass gives both; then those that had token vectors already.
+            return self.store.build(on_passages, beside=self.dense) + self.dense.build(on_passages)
         encoded = self.store.build(on_passages)
         return self.plaid.build() if self.settings.kind == "plaid" else encoded

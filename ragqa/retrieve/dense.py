@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.retrieve.embeddings import Codec, DenseStore, EmbedderSettings, load_embedder
-from ragqa.retrieve.ranking import best, hits
+from ragqa.corpus.derived import PassageStore
+from ragqa.retrieve.embeddings import DENSE_CODEC, Codec, DenseStore, EmbedderSettings, load_embedder
+from ragqa.retrieve.ranking import hits
 from ragqa.stages import Resources, pick
 from ragqa.types import Hit
 
@@ -19,7 +20,7 @@ STAGE = "dense"
 class DenseSettings(EmbedderSettings):
     """The model's keys, and `codec`: the number format of the stored vectors."""
 
-    codec: Codec = "float16"
+    codec: Codec = DENSE_CODEC
 
 
 class DenseRetriever:
@@ -37,19 +38,21 @@ class DenseRetriever:
         embedder = load_embedder(pick(self.settings, EmbedderSettings), self.resources.compute)
         return DenseStore(self.resources.corpus, embedder, self.settings.codec, self.resources.note)
 
+    @property
+    def stores(self) -> Sequence[PassageStore]:
+        return [self.store]
+
     def search(self, query: str, k: int) -> list[Hit]:
         return self.search_batch([query], k)[0]
 
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         self.prepare()
         matrix = self.store.matrix()
-        products = matrix.products(self.store.embedder.embed_queries(queries))
-        found = []
-        for scores in products.T:
-            places = best(scores, k)
-            rowids = [matrix.rowids[place] for place in places]
-            found.append(hits(self.resources.corpus, rowids, scores[places].tolist(), STAGE))
-        return found
+        found = matrix.search(self.store.embedder.embed_queries(queries), k)
+        return [
+            hits(self.resources.corpus, [matrix.rowids[place] for place in places], cosines, STAGE)
+            for places, cosines in found
+        ]
 
     def prepare(self) -> None:
         self.store.complete()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import model_validator
 
 from ragqa.checkpoints import load, pair, weights_of
@@ -19,14 +17,14 @@ from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import PassageStore, Row, indexed_text
 from ragqa.device import Compute
+from ragqa.retrieve.matrix import DenseMatrix
 from ragqa.types import Passage
 
 TABLE = "dense_vectors"
 BATCH = 32
-# Rows that are multiplied at a time: few enough that their float32 form stays in the processor's cache.
-BLOCK = 2048
 
 Codec = Literal["float32", "float16", "int8"]
+DENSE_CODEC: Codec = "int8"
 
 
 class EmbedderSettings(Strict):
@@ -122,33 +120,6 @@ def load_embedder(settings: EmbedderSettings, compute: Compute) -> Embedder:
     encoder = load_encoder(EncoderSettings(), compute)
     assert isinstance(encoder, PoolingEncoder)
     return EmbeddedEmbedder(encoder)
-
-
-@dataclass(frozen=True, slots=True)
-class DenseMatrix:
-    """All stored vectors: `rows` of shape (passages, dimensions), int8 or float32.
-
-    A row times its scale is the vector; `rowids` are the passages' keys.
-    """
-
-    rowids: list[int]
-    rows: NDArray[Any]
-    scales: NDArray[np.float32]
-
-    def products(self, queries: Vectors) -> Vectors:
-        """Return the cosine of every passage with every query, shape (passages, queries)."""
-        result = np.empty((len(self.rowids), len(queries)), np.float32)
-        for start in range(0, len(self.rowids), BLOCK):
-            block = self.rows[start : start + BLOCK].astype(np.float32, copy=False)
-            np.matmul(block, queries.T, out=result[start : start + BLOCK])
-        result *= self.scales[:, None]
-        return result
-
-    def vectors(self, places: Sequence[int]) -> Vectors:
-        """Return the vectors at these places, L2-normalised."""
-        rows = self.rows[list(places)].astype(np.float32)
-        unit: Vectors = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return unit
 
 
 class DenseStore(PassageStore):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ragqa.corpus.database import Corpus
 from ragqa.types import Hit
 
+if TYPE_CHECKING:
+    # Imported where it is used: a full-text search needs none of it.
+    from numpy.typing import NDArray
+
 
 def best(scores: NDArray[Any], k: int) -> list[int]:
     """Return the places of the `k` highest scores, highest first, the lower place first among equals."""
+    import numpy as np
+
     if k < len(scores):
         # All that reach the k-th score, so that among equals the lower place is in.
         threshold = np.partition(scores, len(scores) - k)[len(scores) - k]

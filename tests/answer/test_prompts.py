@@ -47,3 +47,12 @@ def test_a_prompt_that_cannot_work_is_refused_before_anything_runs(
 def test_an_unknown_prompt_comes_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="Known: answer"):
         load_prompt("sonnet")
+
+
+def test_what_comes_before_the_context_is_the_same_for_every_question() -> None:
+    """So that a runtime which keeps the state of a prompt's beginning reads the instructions once."""
+    template = load_prompt("answer")
+    first, second = (render_prompt(template, question, "CONTEXT") for question in ("why?", "how?"))
+    assert first.system == second.system
+    assert first.text.partition("CONTEXT")[0] == second.text.partition("CONTEXT")[0]
+    assert "why?" not in first.text.partition("CONTEXT")[0]

@@ -195,7 +195,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (
         ["search", "tea", "-c", "int8.yaml"],
         1,
-        "is indexed with all-MiniLM-L6-v2 (int4), and this config wants",
+        "is indexed with all-MiniLM-L6-v2 (int2, pooled by 2), and this config wants",
     ),
     (["search", "tea", "-c", "small.yaml"], 2, "is cut into passages of 200 tokens"),
     (["ingest", "other.db", "--table", "nope"], 2, "other.db has no table 'nope'. Tables there: t."),

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ragqa import embedded
+from ragqa.colbert import lean, onnx_graph
 from ragqa.colbert.encoder import EncoderSettings, TokenEncoder
 from ragqa.colbert.engines import load_encoder
+from ragqa.colbert.lean import LeanEncoder, batches_by_length
 from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
 from ragqa.config import StageSettings
 from ragqa.device import Compute, resolve_device
@@ -78,10 +81,56 @@ def test_a_checkpoint_that_is_not_there_is_one_sentence() -> None:
 
 
 def test_unknown_engines_and_devices_are_said() -> None:
-    for wrong in ({"engine": "steam"}, {"query_tokens": 513}, {"codec": "int2"}):
+    for wrong in ({"engine": "steam"}, {"query_tokens": 513}, {"codec": "int3"}, {"pool_factor": 0.5}):
         with pytest.raises(UsageError, match="The reranker 'colbert' is wrong"):
             check_stages(StageSettings(type="fts"), StageSettings(type="colbert", **wrong))
     with pytest.raises(UsageError, match="no device 'gpu'"):
         resolve_device("gpu")
     with pytest.raises(UsageError, match=r"cuda:99 is not on this machine. There is: cpu"):
         resolve_device("cuda:99")
+
+
+def test_batches_hold_texts_of_like_length_and_no_more_tokens_than_asked() -> None:
+    lengths = [3, 500, 20, 21, 4, 700, 1]
+    batches = list(batches_by_length(lengths, 60))
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    assert batches[:2] == [[5], [1]]  # longer than a batch may be: alone
+    assert [[lengths[place] for place in batch] for batch in batches[2:]] == [[21, 20], [4, 3, 1]]
+
+
+def test_padding_leaves_the_vectors_as_they_are() -> None:
+    texts = ["A flat tyre.", *TEXTS, "word " * 40, ""]
+    encoder = LeanEncoder(EncoderSettings())
+    tokens, pooled = encoder.encode_both(texts)
+    for place, text in enumerate(texts):
+        (alone,), mean = encoder.encode_both([text])
+        np.testing.assert_allclose(tokens[place], alone, atol=1e-5)
+        np.testing.assert_allclose(pooled[place], mean[0], atol=1e-5)
+    assert encoder.encode_both([])[0] == []
+
+
+def test_a_faster_engine_takes_over_when_there_is_much_to_encode(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def engine() -> SentenceTransformersEncoder:
+        loaded.append("engine")
+        return SentenceTransformersEncoder(EncoderSettings(), "cpu")
+
+    monkeypatch.setattr(lean, "WORTH_LOADING", 30)
+    encoder = LeanEncoder(EncoderSettings(), engine)
+    for _ in range(4):
+        encoder.encode_documents(TEXTS)
+    assert loaded == ["engine"]
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    weights = embedded.folder() / "model.safetensors"
+    monkeypatch.setattr(onnx_graph, "user_cache_path", lambda name: tmp_path / "cache")
+    made = onnx_graph.cached_graph(weights)
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert kept.read_bytes() == made == onnx_graph.cached_graph(weights)
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(onnx_graph, "user_cache_path", lambda name: tmp_path / "file" / "cache")
+    assert onnx_graph.cached_graph(weights) == made

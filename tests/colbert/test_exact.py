@@ -8,10 +8,13 @@ import pytest
 from ragqa.colbert import exact as exact_module
 from ragqa.colbert.maxsim import maxsim
 from ragqa.colbert.quantise import Codec, encode, join
+from ragqa.config import StageSettings
 from ragqa.corpus.database import Corpus
-from ragqa.operations import remove_documents
+from ragqa.errors import UsageError
+from ragqa.operations import build_index, corpus_status, remove_documents
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.colbert_index import ColbertIndexRetriever
+from ragqa.stages import check_stages
 from tests.conftest import fill
 
 QUESTION = "How warm is green tea steeped?"
@@ -35,6 +38,40 @@ def test_every_passage_is_scored_as_reranking_scores_it(db: Path, monkeypatch: p
     pipeline.close()
 
 
+def test_a_shortlist_is_scored_as_exact_search_scores_it(db: Path) -> None:
+    with Corpus.open(db) as corpus:
+        total = corpus.count("passages")
+    exact = Pipeline.from_config("colbert-exact", db)
+    listed = Pipeline.from_config("colbert-shortlist", db)
+    expected, found = exact.search(QUESTION, total).hits, listed.search(QUESTION, total).hits
+    assert [hit.passage.id for hit in found] == [hit.passage.id for hit in expected]
+    np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in expected], rtol=1e-4)
+    assert found[0].scores.keys() == {"colbert-shortlist"}
+    exact.close()
+    listed.close()
+
+
+def test_a_shortlist_builds_both_vectors_in_one_pass_and_keeps_both(tmp_path: Path, notes: Path) -> None:
+    db = tmp_path / "corpus.db"
+    fill(db, notes)
+    pipeline = Pipeline.from_config("colbert-shortlist", db)
+    report = build_index(pipeline)
+    total = pipeline.corpus.count("passages")
+    assert report["stages"] == {"colbert-index": total}
+    status = corpus_status(pipeline.corpus)
+    assert [entry["missing"] for entry in (*status["encoders"], *status["embedders"])] == [0, 0]
+    assert build_index(pipeline, drop_unused=True)["dropped"] == 0
+    pipeline.close()
+
+
+def test_a_shortlist_of_another_model_is_refused() -> None:
+    with pytest.raises(UsageError, match="kind shortlist is for the embedded model"):
+        check_stages(
+            StageSettings(type="colbert-index", kind="shortlist", model="some/colbert"),
+            StageSettings(type="none"),
+        )
+
+
 def test_it_is_right_after_every_addition_and_deletion(db: Path, tmp_path: Path) -> None:
     pipeline = Pipeline.from_config("colbert-exact", db)
     assert pipeline.search(QUESTION, 1).hits[0].passage.document_id == "tea.html"
@@ -47,7 +84,7 @@ def test_it_is_right_after_every_addition_and_deletion(db: Path, tmp_path: Path)
     pipeline.close()
 
 
-@pytest.mark.parametrize("codec", ["int8", "int4"])
+@pytest.mark.parametrize("codec", ["int8", "int4", "int2"])
 @pytest.mark.parametrize("dimensions", [32, 31])
 def test_products_of_packed_vectors_are_those_of_unpacked_ones(codec: Codec, dimensions: int) -> None:
     generator = np.random.default_rng(3)

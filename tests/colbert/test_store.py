@@ -8,13 +8,15 @@ import pytest
 
 from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
 from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.store import TokenStore, stored_encoders
+from ragqa.colbert.store import StorageSettings, TokenStore, stored_encoders
 from ragqa.corpus import derived
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
 from ragqa.types import Passage
+
+PLAIN = StorageSettings(codec="int8", pool_factor=1)
 
 
 class WordLengths:
@@ -51,9 +53,9 @@ def test_an_interrupted_build_goes_on_where_it_stopped(
     monkeypatch.setattr(derived, "COMMIT_EVERY", 2)
     total = corpus.count("passages")
     with pytest.raises(KeyboardInterrupt):
-        TokenStore(corpus, WordLengths(fail_after=2), "int8").build()
+        TokenStore(corpus, WordLengths(fail_after=2), PLAIN).build()
     encoder = WordLengths()
-    store = TokenStore(corpus, encoder, "int8")
+    store = TokenStore(corpus, encoder, PLAIN)
     assert store.missing() == total - 2
     assert store.build() == len(encoder.encoded) == total - 2
     assert store.missing() == store.build() == 0
@@ -61,7 +63,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(
 
 def test_vectors_come_back_in_the_order_asked_for(corpus: Corpus) -> None:
     encoder = WordLengths()
-    store = TokenStore(corpus, encoder, "int8")
+    store = TokenStore(corpus, encoder, PLAIN)
     store.build()
     passages = all_passages(corpus)[::-1]
     matrix = store.load(passages)
@@ -74,7 +76,7 @@ def test_vectors_come_back_in_the_order_asked_for(corpus: Corpus) -> None:
 
 def test_a_candidate_without_vectors_is_encoded_once_and_stored(corpus: Corpus) -> None:
     encoder = WordLengths()
-    store = TokenStore(corpus, encoder, "int8")
+    store = TokenStore(corpus, encoder, PLAIN)
     store.load(all_passages(corpus)[:2])
     store.load(all_passages(corpus)[:3])
     assert len(encoder.encoded) == 3
@@ -83,13 +85,13 @@ def test_a_candidate_without_vectors_is_encoded_once_and_stored(corpus: Corpus) 
 
 def test_while_another_writes_the_question_is_answered_all_the_same(db: Path) -> None:
     with Corpus.open(db) as corpus, Corpus.open(db) as other, other.writing():
-        store = TokenStore(corpus, WordLengths(), "int8")
+        store = TokenStore(corpus, WordLengths(), PLAIN)
         assert len(store.load(all_passages(corpus)).offsets) == corpus.count("passages") + 1
         assert store.missing() == corpus.count("passages")
 
 
 def test_a_corpus_indexed_with_another_model_is_refused(corpus: Corpus) -> None:
-    store = TokenStore(corpus, WordLengths(), "int8")
+    store = TokenStore(corpus, WordLengths(), PLAIN)
     with pytest.raises(RagqaError, match=r"indexed with all-MiniLM-L6-v2 .* wants word-lengths \(int8\)"):
         store.check()
     store.build()
@@ -101,9 +103,9 @@ def test_the_fingerprint_changes_with_all_that_decides_the_bytes(corpus: Corpus)
     encoder = load_encoder(EncoderSettings(), Compute("cpu"))
     shorter = load_encoder(EncoderSettings(document_tokens=64), Compute("cpu"))
     prints = {
-        TokenStore(corpus, encoder, "int8").fingerprint,
-        TokenStore(corpus, encoder, "int4").fingerprint,
-        TokenStore(corpus, shorter, "int4").fingerprint,
+        TokenStore(corpus, encoder, PLAIN).fingerprint,
+        TokenStore(corpus, encoder, StorageSettings(codec="int2")).fingerprint,
+        TokenStore(corpus, shorter).fingerprint,
     }
     assert len(prints) == 3
 

@@ -6,6 +6,7 @@ import pytest
 
 from ragqa.config import parse_config
 from ragqa.errors import RagqaError
+from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.order import reorder
 from ragqa.retrieve.fusion import StageFusion
@@ -19,7 +20,9 @@ def test_ragatouilles_own_rerank_agrees_with_stored_vectors(
     db: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     theirs = Pipeline.from_config("ragatouille", db)
-    ours = Pipeline.from_config("fts-colbert", db)
+    unpooled = {"retrieve": {"type": "fts"}, "rerank": {"type": "colbert", "pool_factor": 1, "codec": "int8"}}
+    ours = Pipeline.from_config(parse_config(unpooled, "unpooled"), db)
+    build_index(ours)
     found, expected = theirs.search(QUESTION).hits, ours.search(QUESTION).hits
     assert [hit.passage.id for hit in found] == [hit.passage.id for hit in expected]
     assert [hit.rank for hit in found] == list(range(1, len(found) + 1))

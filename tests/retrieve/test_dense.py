@@ -16,6 +16,7 @@ from ragqa.device import Compute
 from ragqa.errors import RagqaError
 from ragqa.operations import build_index, corpus_status
 from ragqa.pipeline import Pipeline
+from ragqa.retrieve import matrix
 from ragqa.retrieve.dense import DenseRetriever
 from ragqa.retrieve.embeddings import EmbedderSettings, load_embedder
 from ragqa.retrieve.ranking import best
@@ -57,7 +58,8 @@ def test_one_pass_gives_the_same_vectors_as_two(db: Path, tmp_path: Path) -> Non
         anew = load_embedder(EmbedderSettings(), Compute("cpu")).embed_documents(
             [derived.indexed_text(passage)[0] for passage in passages]
         )
-        np.testing.assert_allclose(stored.rows.astype(np.float32), anew, atol=0.01)
+        vectors = stored.vectors(range(len(stored.rowids)))
+        np.testing.assert_allclose(vectors, anew, atol=0.01)
         (status,) = corpus_status(corpus)["embedders"]
         assert (status["passages"], status["missing"]) == (len(passages), 0)
 
@@ -91,6 +93,24 @@ def test_what_another_connection_adds_or_removes_is_seen_at_once(db: Path, tmp_p
         fill(db, tmp_path / "oolong.md")
         assert stage.search(QUESTION, 1)[0].passage.document_id == "oolong.md"
     assert any("without dense vectors: 1" in note for note in notes)
+
+
+@pytest.mark.parametrize("dimensions", [384, 100])
+def test_packed_rows_are_ranked_as_plain_ones(monkeypatch: pytest.MonkeyPatch, dimensions: int) -> None:
+    monkeypatch.setattr(matrix, "PACKED_FROM", 1000)
+    monkeypatch.setattr(matrix, "PACK", 1500)  # more than one pack
+    generator = np.random.default_rng(5)
+    vectors = generator.normal(size=(4000, dimensions)).astype(np.float32)
+    scales = (np.abs(vectors).max(axis=1) / 127).astype(np.float32)
+    rows = np.rint(vectors / scales[:, None]).astype(np.int8)
+    stored = matrix.DenseMatrix(list(range(4000)), rows, scales)
+    queries = generator.normal(size=(3, dimensions)).astype(np.float32)
+    first = stored.search(queries, 20)
+    again = stored.search(queries, 20)
+    assert stored._packed is not None
+    for (places, scores), (others, their_scores) in zip(first, again, strict=True):
+        assert places == others
+        np.testing.assert_allclose(scores, their_scores, rtol=1e-5)
 
 
 def test_what_is_missing_is_counted_once_per_change_of_the_file(

@@ -92,7 +92,7 @@ def test_neighbours_bring_in_what_the_words_did_not_find(db: Path) -> None:
 
 
 def test_two_stages_of_one_type_keep_their_scores_and_their_indexes_apart(db: Path) -> None:
-    twice = [{"type": "dense"}, {"type": "dense", "codec": "int8"}, {"type": "fts"}]
+    twice = [{"type": "dense"}, {"type": "dense", "codec": "float16"}, {"type": "fts"}]
     data = {
         "retrieve": {"type": "hybrid", "stages": twice},
         "rerank": {"type": "colbert", "fuse": {"weights": {"dense-2": 1, "colbert": 1}}},
