@@ -7,14 +7,14 @@ DEMO := .demo/packages.db
 DATA ?= ../shared/data
 COLLECTIONS ?= scifact cranfield
 
-.PHONY: corpus demo test lint bench quality install constraints clean
+.PHONY: corpus demo test lint bench growth quality install constraints clean
 
 install: $(VENV)/.installed
 
 # All requirements in one go, held to constraints.txt: the resolver must see them together.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,local,test,lint]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,local,test,lint,bench]'
 	$(BIN)/pip check
 	touch $@
 
@@ -34,8 +34,12 @@ lint: install
 	$(BIN)/mypy
 
 # Ratios of ragqa's times to those of what a user would otherwise call, in one run.
-bench: corpus
-	$(BIN)/python -m ragqa.evaluate.bench $(DEMO)
+bench: install
+	$(BIN)/python -m ragqa.evaluate.bench --data $(DATA) --folder .demo/bench
+
+# How times, files and memory grow at 1,000, 10,000 and 100,000 passages: a quarter of an hour and more.
+growth: install
+	$(BIN)/python -m ragqa.evaluate.bench --data $(DATA) --folder .demo/bench/growth --only growth
 
 # The table of configs by metrics, for every config that needs no model hub, on BEIR folders under DATA.
 CONFIGS := fts dense hybrid fts-colbert hybrid-colbert default colbert-exact colbert-plaid ragatouille
@@ -48,7 +52,7 @@ quality: install
 # Resolve everything anew and write what was chosen to constraints.txt.
 constraints:
 	rm -rf .demo/resolve && $(PYTHON) -m venv .demo/resolve
-	.demo/resolve/bin/pip install --quiet '.[demo,local,test,lint]'
+	.demo/resolve/bin/pip install --quiet '.[demo,local,test,lint,bench]'
 	.demo/resolve/bin/pip check
 	.demo/resolve/bin/pip freeze --all --exclude pip --exclude ragqa | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .demo/resolve

@@ -1,0 +1,195 @@
+"""Timing in pairs, the machine, and the peak memory of whole processes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ragqa.device import cores
+
+PACKAGES = (
+    "ragqa",
+    "numpy",
+    "onnxruntime",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "ragatouille",
+    "bm25s",
+)
+
+SETTLE_S = 0.05
+# Runs its arguments, silently, and prints the peak memory that they took.
+_WATCH = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+
+Unit = Literal["ms", "s", "/s", "bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a work done by ragqa and by a peer in the same run.
+
+    `ratio` is how many times better ragqa is (the median over pairs, for times); `reach` is what was to
+    be reached, and `reached` whether it was: None where nothing was asked.
+    """
+
+    work: str
+    ours: float
+    unit: Unit
+    peer: str = ""
+    theirs: float | None = None
+    ratio: float | None = None
+    reach: str = ""
+    reached: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Seconds that each side took in each of several pairs of runs."""
+
+    ours: list[float]
+    theirs: list[float]
+
+    @property
+    def ours_s(self) -> float:
+        return statistics.median(self.ours)
+
+    @property
+    def theirs_s(self) -> float:
+        return statistics.median(self.theirs)
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is: the median of the pairs' ratios."""
+        return statistics.median(b / a for a, b in zip(self.ours, self.theirs, strict=True))
+
+
+def paired(ours: Callable[[int], object], theirs: Callable[[int], object], pairs: int) -> Pairs:
+    """Run both in turn, after a warm-up of each; both are told the number of the pair, from 0."""
+    times = Pairs([], [])
+    for number in range(-1, pairs):
+        for action, kept in ((ours, times.ours), (theirs, times.theirs)):
+            # Threads of the side before go on spinning for a while.
+            time.sleep(SETTLE_S)
+            seconds = timed(partial(action, max(number, 0)))
+            if number >= 0:
+                kept.append(seconds)
+    return times
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that `action` took."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which `share` (0 to 1) of `values` lie."""
+    return float(np.quantile(list(values), share))
+
+
+def python(code: str) -> list[str]:
+    """Return the command line that runs `code`."""
+    return [sys.executable, "-c", code]
+
+
+def ragqa(*arguments: str) -> list[str]:
+    """Return the command line of this ragqa."""
+    return [str(Path(sys.executable).with_name("ragqa")), *arguments]
+
+
+def process_s(command: Sequence[str]) -> float:
+    """Return the seconds that a whole process takes; raises CalledProcessError when it fails."""
+    return timed(lambda: subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL))
+
+
+def peak_bytes(command: Sequence[str]) -> tuple[float, int]:
+    """Return the seconds and the largest resident memory of a process; raises CalledProcessError.
+
+    A process starts with the peak of the one that forked it, so that a small one stands in between.
+    """
+    start = time.perf_counter()
+    done = subprocess.run([*python(_WATCH), *command], check=True, capture_output=True, text=True)
+    # Linux counts in kibibytes, macOS in bytes.
+    return time.perf_counter() - start, int(done.stdout) * (1 if platform.system() == "Darwin" else 1024)
+
+
+def matmul_flops() -> float:
+    """Return the floating point operations per second of a large float32 product, the best of five."""
+    size = 2048
+    square = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    return 2 * size**3 / min(timed(lambda: square @ square) for _ in range(5))
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on: processor, cores, memory, versions and commit."""
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    return asdict(row)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    named = {name.strip(): value.strip() for name, value in facts.items()}
+    wide = [
+        flag
+        for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+        if flag in named.get("flags", "").split()
+    ]
+    return f"{named.get('model name', platform.processor())} ({', '.join(wide)})"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    """Return the commit that is measured, with a plus sign where the files differ from it."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    try:
+        commit, changed = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", ".")
+    except OSError:
+        return "unknown"
+    return f"{commit}{'+' if changed else ''}" if commit else "unknown"
