@@ -1,17 +1,19 @@
-"""Which device and number format the models run on: the one place that reads `device:`."""
+"""What the models run on: device, number format, threads. The one place that reads `device:`."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ragqa.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -76,21 +78,23 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Return a context in which numpy multiplies on one thread.
+def onnx_session(model: bytes, threads: int = 1, weights: Path | None = None) -> InferenceSession:
+    """Return an onnxruntime session for a serialised model, whose external weights are in that folder.
 
-    onnxruntime's threads wait for more work by spinning, and numpy's beside them get half a core each:
-    a product that follows an encoded question then takes three times as long on two threads as on one.
+    Its threads sleep when they have nothing to do. By default they spin, and numpy's threads beside
+    them get half a core each: what follows an encoded question takes three times as long.
     """
-    limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
-    return limited
+    import onnxruntime
 
-
-@cache
-def _thread_pools() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if weights is not None:
+        folder = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(folder, str(weights))
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 @cache

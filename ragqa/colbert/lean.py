@@ -18,7 +18,7 @@ import numpy as np
 from ragqa import embedded
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Spans, Vectors
 from ragqa.colbert.onnx_graph import HIDDEN, IDS, LENGTHS, POSITIONS, cached_graph
-from ragqa.device import cores
+from ragqa.device import cores, onnx_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -69,7 +69,7 @@ class LeanEncoder:
         pooled = np.zeros((len(ids), self.dimensions), np.float32)
 
         def encode(batch: Sequence[int]) -> None:
-            for number, hidden in zip(batch, _hidden(self._documents, [ids[n] for n in batch]), strict=True):
+            for number, hidden in zip(batch, _hidden(self._session, [ids[n] for n in batch]), strict=True):
                 pooled[number] = hidden.mean(axis=0)
                 vectors[number] = _unit(hidden[~np.isin(ids[number], self._skipped)])
 
@@ -88,12 +88,10 @@ class LeanEncoder:
         return result
 
     @cached_property
-    def _questions(self) -> InferenceSession:
-        return _session(cores())
-
-    @cached_property
-    def _documents(self) -> InferenceSession:
-        return _session(1)
+    def _session(self) -> InferenceSession:
+        # One thread: a question is too short to share, and documents have a thread for each batch.
+        folder = embedded.verified_folder()
+        return onnx_session(cached_graph(folder / "model.safetensors"), weights=folder)
 
     @cached_property
     def _bulk(self) -> PoolingEncoder:
@@ -106,7 +104,7 @@ class LeanEncoder:
         return [number for number in ids if number is not None]
 
     def _encode_question(self, text: str) -> Vectors:
-        return _hidden(self._questions, [self._ids(text, self.query_tokens)[0]])[0]
+        return _hidden(self._session, [self._ids(text, self.query_tokens)[0]])[0]
 
     def _ids(self, text: str, limit: int) -> tuple[Ids, list[tuple[int, int]]]:
         """Return the token ids of `text` and their character spans, cut to `limit`, the last one kept."""
@@ -130,20 +128,6 @@ def batches_by_length(lengths: Sequence[int], tokens: int) -> Iterable[list[int]
         batch.append(place)
     if batch:
         yield batch
-
-
-def _session(threads: int) -> InferenceSession:
-    """Return the model with its weights, to run on so many threads."""
-    import onnxruntime
-
-    folder = embedded.verified_folder()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    graph = cached_graph(folder / "model.safetensors")
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _hidden(session: InferenceSession, batch: Sequence[Ids]) -> list[Vectors]:

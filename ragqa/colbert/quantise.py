@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragqa.colbert.encoder import Vectors
-from ragqa.device import cores, one_blas_thread
+from ragqa.device import cores
 
 Codec = Literal["int8", "int4", "int2"]
 
@@ -22,8 +22,9 @@ _BITS: dict[Codec, int] = {"int8": 8, "int4": 4, "int2": 2}
 # so little that the largest component may be the largest integer.
 _STEPS = {4: 0.3352, 2: 0.9957}
 _SCALE_BYTES = 2
-# Vectors that are multiplied at a time.
-BLOCK = 1024
+# Vectors that are unpacked at a time, and multiplied at a time: BLAS multiplies so few on the thread that
+# asks, and other threads of its own would wait for these.
+BLOCK, FEW = 1024, 32
 # From so many blocks on they are multiplied on several threads.
 SIDE_BY_SIDE = 8
 
@@ -70,21 +71,26 @@ class Quantised:
         dimension. Vectors are taken in blocks whose steps stay in the processor's cache.
         """
         products = np.empty((len(self.integers), len(queries)), np.float32)
+        columns = np.ascontiguousarray(queries.T)
 
         def multiply(start: int) -> None:
             rows = slice(start, start + BLOCK)
             part = Quantised(self.scales[rows], self.integers[rows], self.dimensions, self.codec)
-            np.matmul(part._steps(), queries.T, out=products[rows])
-            products[rows] *= part.scales[:, None].astype(np.float32)
+            steps, found = part._steps(), products[rows]
+            whole = len(steps) - len(steps) % FEW
+            stack = (whole // FEW, FEW)
+            stacked = found[:whole].reshape(*stack, len(queries))
+            np.matmul(steps[:whole].reshape(*stack, self.dimensions), columns, out=stacked)
+            np.matmul(steps[whole:], columns, out=found[whole:])
+            found *= part.scales[:, None].astype(np.float32)
 
         starts = range(0, len(products), BLOCK)
-        with one_blas_thread():
-            if len(starts) < SIDE_BY_SIDE:
-                for start in starts:
-                    multiply(start)
-            else:
-                with ThreadPoolExecutor(cores()) as threads:
-                    list(threads.map(multiply, starts))
+        if len(starts) < SIDE_BY_SIDE:
+            for start in starts:
+                multiply(start)
+        else:
+            with ThreadPoolExecutor(cores()) as threads:
+                list(threads.map(multiply, starts))
         return products
 
     def _steps(self) -> Vectors:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragqa.colbert.encoder import Vectors
-from ragqa.device import cores, one_blas_thread
+from ragqa.device import cores, onnx_session
 from ragqa.retrieve.ranking import best
 
 if TYPE_CHECKING:
@@ -60,10 +60,9 @@ class DenseMatrix:
     def products(self, queries: Vectors) -> Vectors:
         """Return the cosine of every passage with every query, shape (passages, queries)."""
         result = np.empty((len(self.rowids), len(queries)), np.float32)
-        with one_blas_thread():
-            for start in range(0, len(self.rowids), BLOCK):
-                block = self.rows[start : start + BLOCK].astype(np.float32, copy=False)
-                np.matmul(block, queries.T, out=result[start : start + BLOCK])
+        for start in range(0, len(self.rowids), BLOCK):
+            block = self.rows[start : start + BLOCK].astype(np.float32, copy=False)
+            np.matmul(block, queries.T, out=result[start : start + BLOCK])
         result *= self.scales[:, None]
         return result
 
@@ -96,7 +95,6 @@ def _pack(rows: NDArray[np.int8], scales: NDArray[np.float32]) -> InferenceSessi
     The operator is MatMulNBits of https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md;
     accuracy level 4 means 8-bit products.
     """
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     count, dimensions = rows.shape
@@ -126,8 +124,5 @@ def _pack(rows: NDArray[np.int8], scales: NDArray[np.float32]) -> InferenceSessi
         ],
     )
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
-    options.log_severity_level = 3
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    return onnx_session(model.SerializeToString(), cores())
