@@ -10,7 +10,7 @@ import numpy as np
 from ragqa.answer.definitions import defines, echoes, subject_of
 from ragqa.answer.sentences import split_sentences
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
-from ragqa.colbert.maxsim import best_matches
+from ragqa.colbert.maxsim import best_matches, offsets_of
 from ragqa.colbert.store import TokenStore
 from ragqa.corpus.chunking import has_prose
 from ragqa.corpus.derived import indexed_text
@@ -109,7 +109,7 @@ def _score(question: str, query: Vectors, vectors: Vectors, spans: Spans, text: 
         np.flatnonzero((spans[:, 0] >= start) & (spans[:, 1] <= end) & (spans[:, 1] > 0))
         for start, end in sentences
     ]
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    offsets = offsets_of([len(row) for row in rows])
     gathered = vectors[np.concatenate(rows)] if rows else vectors[:0]
     matches = np.maximum(best_matches(query, gathered, offsets), floor)
     scores = matches.sum(axis=1) / max(len(query), 1)

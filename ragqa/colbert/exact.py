@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragqa.colbert.encoder import Vectors
-from ragqa.colbert.maxsim import Matrix, Offsets, best_of
+from ragqa.colbert.maxsim import Matrix, Offsets, best_of, offsets_of
 from ragqa.colbert.quantise import Quantised, join
 from ragqa.colbert.store import TABLE, TokenStore
 
@@ -72,4 +72,4 @@ class ExactSearch:
     def _block(self, rows: Sequence[tuple[int, int, bytes]]) -> _Block:
         rowids, tokens, blobs = zip(*rows, strict=True)
         vectors = join(blobs, tokens, self.store.encoder.dimensions, self.store.storage.codec)
-        return _Block(list(rowids), vectors, np.concatenate([[0], np.cumsum(tokens)]).astype(np.int64))
+        return _Block(list(rowids), vectors, offsets_of(tokens))

@@ -61,9 +61,9 @@ class LeanEncoder:
         return self.encode_both(texts)[0]
 
     def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
-        ids = [self._ids(text, self.document_tokens)[0] for text in texts]
         if self._make_bulk is not None and self._encoded > WORTH_LOADING:
             return self._bulk.encode_both(texts)
+        ids = [self._ids(text, self.document_tokens)[0] for text in texts]
         self._encoded += sum(map(len, ids))
         vectors: list[Vectors] = [np.zeros((0, self.dimensions), np.float32)] * len(ids)
         pooled = np.zeros((len(ids), self.dimensions), np.float32)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 Offsets = NDArray[np.int64]
+
+
+def offsets_of(counts: Sequence[int]) -> Offsets:
+    """Return where each of several documents with so many tokens begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def maxsim(query: Matrix, documents: Matrix, offsets: Offsets) -> Matrix:

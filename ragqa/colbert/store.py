@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from ragqa.colbert.encoder import PoolingEncoder, TokenEncoder, Vectors
-from ragqa.colbert.maxsim import Matrix, Offsets, best_of
+from ragqa.colbert.maxsim import Matrix, Offsets, best_of, offsets_of
 from ragqa.colbert.pooling import Clusters, cluster, pool
 from ragqa.colbert.quantise import Codec, decode, encode, join
 from ragqa.config import Strict
@@ -90,7 +90,7 @@ class TokenStore(PassageStore):
         members = [_members(tokens, blob) for tokens, _, blob in rows]
         places = [first + of for first, of in zip(matrix.offsets[:-1], members, strict=True)]
         vectors = matrix.vectors[np.concatenate(places)] if places else matrix.vectors
-        return TokenMatrix(vectors, _offsets([len(of) for of in members]))
+        return TokenMatrix(vectors, offsets_of([len(of) for of in members]))
 
     def encode(self, passages: Sequence[Passage]) -> dict[int, Row]:
         return self._rows(passages, self.encoder.encode_documents(_texts(passages)))
@@ -116,13 +116,13 @@ class TokenStore(PassageStore):
         tokens = [row[0] for row in rows]
         packed = join([row[1] for row in rows], tokens, self.encoder.dimensions, self.storage.codec)
         # The best match of each token of the question, summed.
-        scores: Matrix = best_of(packed.products(question), _offsets(tokens)).sum(axis=1)
+        scores: Matrix = best_of(packed.products(question), offsets_of(tokens)).sum(axis=1)
         return scores
 
     def _matrix(self, rows: Sequence[Row]) -> TokenMatrix:
         tokens = [row[0] for row in rows]
         vectors = decode([row[1] for row in rows], tokens, self.encoder.dimensions, self.storage.codec)
-        return TokenMatrix(vectors, _offsets(tokens))
+        return TokenMatrix(vectors, offsets_of(tokens))
 
 
 def stored_encoders(corpus: Corpus) -> list[dict[str, Any]]:
@@ -144,10 +144,6 @@ def stored_encoders(corpus: Corpus) -> list[dict[str, Any]]:
         }
         for fingerprint, description, passages, tokens, size in rows
     ]
-
-
-def _offsets(counts: Sequence[int]) -> Offsets:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _members(tokens: int, blob: bytes) -> Clusters:

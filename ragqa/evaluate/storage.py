@@ -21,7 +21,7 @@ from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.colbert.encoder import EncoderSettings, Vectors
 from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.maxsim import best_of, maxsim
+from ragqa.colbert.maxsim import best_of, maxsim, offsets_of
 from ragqa.colbert.pooling import cluster, pool
 from ragqa.colbert.quantise import encode, join
 from ragqa.colbert.store import StorageSettings
@@ -173,7 +173,7 @@ def _plain(vectors: Mapping[int, Vectors]) -> Scorer:
     def score(hits: Sequence[Hit], question: Vectors) -> list[float]:
         matrices = [vectors[hit.passage.rowid] for hit in hits]
         joined = np.concatenate([*matrices, np.zeros((0, DIMENSIONS), np.float32)])
-        scores: list[float] = maxsim(question, joined, _offsets(list(map(len, matrices)))).tolist()
+        scores: list[float] = maxsim(question, joined, offsets_of(list(map(len, matrices)))).tolist()
         return scores
 
     return score
@@ -183,14 +183,10 @@ def _packed(blobs: Mapping[int, bytes], counts: Mapping[int, int], way: StorageS
     def score(hits: Sequence[Hit], question: Vectors) -> list[float]:
         tokens = [counts[hit.passage.rowid] for hit in hits]
         packed = join([blobs[hit.passage.rowid] for hit in hits], tokens, DIMENSIONS, way.codec)
-        scores: list[float] = best_of(packed.products(question), _offsets(tokens)).sum(axis=1).tolist()
+        scores: list[float] = best_of(packed.products(question), offsets_of(tokens)).sum(axis=1).tolist()
         return scores
 
     return score
-
-
-def _offsets(counts: Sequence[int]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def table(

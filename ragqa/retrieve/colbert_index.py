@@ -59,7 +59,7 @@ class ColbertIndexRetriever:
 
     @cached_property
     def store(self) -> TokenStore:
-        """The token vectors that both kinds search; loading them loads the encoder."""
+        """The token vectors that every kind begins with; loading them loads the encoder."""
         encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute)
         storage = pick(self.settings, StorageSettings)
         return TokenStore(self.resources.corpus, encoder, storage, self.resources.note)

@@ -10,7 +10,7 @@ from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.onnx_graph import LAYERS
 from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
-from ragqa.evaluate.bench.late_interaction import opened
+from ragqa.evaluate.bench.late_interaction import all_passages, opened
 from ragqa.evaluate.bench.material import Material
 from ragqa.evaluate.bench.measure import Row, matmul_flops, paired
 
@@ -26,14 +26,10 @@ def encoder(material: Material) -> Iterator[Row]:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    torch.set_num_threads(torch.get_num_threads())
     with opened("fts", material.til) as pipeline:
-        step = max(pipeline.corpus.count("passages") // PASSAGES, 1)
-        rows = pipeline.corpus.connection.execute("SELECT rowid FROM passages ORDER BY rowid").fetchall()
-        texts = [
-            indexed_text(passage)[0]
-            for passage in pipeline.corpus.passages([row[0] for row in rows[::step][:PASSAGES]])
-        ]
+        passages = all_passages(pipeline.corpus)
+        step = max(len(passages) // PASSAGES, 1)
+        texts = [indexed_text(passage)[0] for passage in passages[::step][:PASSAGES]]
     ours = load_encoder(EncoderSettings(), Compute())
     tokenizer = AutoTokenizer.from_pretrained(embedded.verified_folder())
     model = AutoModel.from_pretrained(embedded.verified_folder(), dtype=torch.float32).eval()

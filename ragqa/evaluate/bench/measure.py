@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,13 +81,26 @@ class Pairs:
         """How many times faster ours is: the median of the pairs' ratios."""
         return statistics.median(b / a for a, b in zip(self.ours, self.theirs, strict=True))
 
+    def row(self, work: str, peer: str, reach: str = "", reached: bool | None = None) -> Row:
+        """Return the line of the table that says these times."""
+        return Row(
+            work=work,
+            ours=self.ours_s * 1000,
+            unit="ms",
+            peer=peer,
+            theirs=self.theirs_s * 1000,
+            ratio=self.ratio,
+            reach=reach,
+            reached=reached,
+        )
+
 
 def paired(ours: Callable[[int], object], theirs: Callable[[int], object], pairs: int) -> Pairs:
     """Run both in turn, after a warm-up of each; both are told the number of the pair, from 0."""
     times = Pairs([], [])
     for number in range(-1, pairs):
         for action, kept in ((ours, times.ours), (theirs, times.theirs)):
-            # Threads of the side before go on spinning for a while.
+            # Threads of the side before may go on spinning for a while.
             time.sleep(SETTLE_S)
             seconds = timed(partial(action, max(number, 0)))
             if number >= 0:
@@ -152,10 +165,6 @@ def machine() -> dict[str, Any]:
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-
-
-def as_json(row: Row) -> dict[str, Any]:
-    return asdict(row)
 
 
 def _processor() -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ragqa.evaluate.bench.measure import Row, Unit, as_json
+from ragqa.evaluate.bench.measure import Row, Unit
 
 HEADINGS = ("work", "ragqa", "peer", "peer's", "times better", "to reach", "")
 
@@ -52,7 +53,7 @@ def write(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> None
     """Write bench.md and bench.json into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.md").write_text(markdown(machine, rows), encoding="utf-8")
-    data = {"machine": dict(machine), "rows": [as_json(row) for row in rows]}
+    data = {"machine": dict(machine), "rows": [asdict(row) for row in rows]}
     (folder / "bench.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
