@@ -231,7 +231,10 @@ def test_an_interrupted_index_stops_cleanly_and_goes_on_later(tmp_path: Path, ra
     (tmp_path / "rows.csv").write_text("\n".join(["id,text", *rows]))
     ragqa("ingest", "rows.csv", "--db", "c.db")
     command = [sys.executable, "-m", "ragqa", "index", "--db", "c.db"]
+    # A shell starts what runs in the background with the signal ignored, and children inherit that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, inherited)
     # Not before it is at work: while a library is being imported, it may take the signal to itself.
     with closing(sqlite3.connect(tmp_path / "c.db")) as connection:
         while not connection.execute("SELECT count(*) FROM token_vectors").fetchone()[0]:
