@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from ragqa.config import Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
 from ragqa.device import Compute
-from ragqa.errors import RagqaError, UsageError
+from ragqa.errors import NothingFoundError, UsageError
 from ragqa.files import default_corpus
 from ragqa.stages import (
     Derived,
@@ -31,9 +31,12 @@ from ragqa.types import Answer, Context, Hit, SearchResult
 
 if TYPE_CHECKING:
     import llm
+    from llm import Template
 
     from ragqa.answer.evidence import SentenceRanker
+    from ragqa.answer.extractive import Candidate
     from ragqa.answer.models import Fit
+    from ragqa.answer.request import ModelRequest
 
 MAX_QUESTION_CHARACTERS = 10_000
 
@@ -110,17 +113,29 @@ class Pipeline:
         Raises UsageError for an empty or endless question, and for a corpus cut otherwise than the
         config wants.
         """
+        return self.rerank(self.candidates(question, k), k)
+
+    def candidates(self, question: str, k: int | None = None) -> SearchResult:
+        """Return what the first stage finds: as many passages as the second is to put in order for `k`.
+
+        Raises what `search` raises.
+        """
         question = check_question(question)
         check_chunking(self.corpus, self.config.chunk)
         timings: dict[str, float] = {}
-        k = k or self.config.k
         with _timed(timings, self.config.retrieve.type):
-            candidates = self.retriever.search(question, max(k, self.config.candidates))
-        hits = candidates[:k]
+            hits = self.retriever.search(question, max(k or self.config.k, self.config.candidates))
+        return SearchResult(question, self.config.name, tuple(hits), timings)
+
+    def rerank(self, found: SearchResult, k: int | None = None) -> SearchResult:
+        """Return the best `k` of the candidates `found`, in the second stage's order."""
+        k = k or self.config.k
+        timings = dict(found.timings_ms)
+        hits = found.hits[:k]
         if self.config.rerank.type != "none":
             with _timed(timings, self.config.rerank.type):
-                hits = self.reranker.rerank(question, candidates, k)
-        return SearchResult(question, self.config.name, tuple(hits), timings)
+                hits = tuple(self.reranker.rerank(found.question, found.hits, k))
+        return SearchResult(found.question, self.config.name, hits, timings)
 
     def context(self, question: str, model: str | None = None) -> tuple[SearchResult, Context]:
         """Return the search and the context that `model` would be given; without one, a roomy context."""
@@ -146,41 +161,67 @@ class Pipeline:
         `on_search` is told the hits before the model is called, `on_text` each piece of the answer.
         Raises RagqaError when there is nothing to answer from or the model fails.
         """
-        from ragqa.answer.citations import citations
-        from ragqa.answer.generate import generate
-        from ragqa.answer.models import check_options, find_model, fit
-        from ragqa.answer.prompts import load_prompt, render_prompt
-
         question = check_question(question)
-        chosen = find_model(model or self.config.model)
-        fitting = fit(chosen)
-        template = load_prompt(fitting.prompt if self.config.prompt == "auto" else self.config.prompt)
-        settings = check_options(chosen, self._options(model) if options is None else options)
+        # What can be wrong with the request is said before anything is searched.
+        chosen, settings = self.model(model, options)
         result = self.search(question)
         on_search(result)
+        request = self.request(result, chosen, settings)
+        return request.send(log=log, note=self._resources.note, on_text=on_text)
+
+    def model(
+        self, name: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[llm.Model, dict[str, Any]]:
+        """Return the model called `name` (the config's by default) and its options, both checked.
+
+        The config's options are for the config's model: another one gets none of them. Raises
+        UsageError for an unknown model, option or prompt.
+        """
+        from ragqa.answer.models import check_options, find_model, fit
+
+        chosen = find_model(name or self.config.model)
+        self._prompt(fit(chosen))
+        if options is None:
+            options = self.config.options if name in (None, self.config.model) else {}
+        return chosen, check_options(chosen, options)
+
+    def request(self, result: SearchResult, model: llm.Model, options: Mapping[str, Any]) -> ModelRequest:
+        """Return what `model` is to be sent for `result`: the prompt with the context in it.
+
+        Raises NothingFoundError when there are no hits to answer from.
+        """
+        from ragqa.answer.models import fit
+        from ragqa.answer.prompts import render_prompt
+        from ragqa.answer.request import ModelRequest
+
         if not result.hits:
-            raise RagqaError("No passage has anything to do with this question, so no model was asked.")
+            raise NothingFoundError(
+                "No passage has anything to do with this question, so no model was asked."
+            )
+        fitting = fit(model)
+        template = self._prompt(fitting)
         timings = dict(result.timings_ms)
         with _timed(timings, "context"):
             bare = render_prompt(template, result.question, "")
-            room = _room(fitting, f"{bare.system or ''}\n{bare.text}", chosen.model_id)
+            room = _room(fitting, f"{bare.system or ''}\n{bare.text}", model.model_id)
             context = self._context(result.question, result.hits, fitting, room)
-            self._hand_over(chosen, result.question, context)
-        with _timed(timings, "model"):
-            prompt = render_prompt(template, result.question, context.text)
-            text = generate(chosen, prompt, settings, log=log, note=self._resources.note, on_text=on_text)
-        return Answer(
+            candidates = self._scored_sentences(model, result.question, context)
+        prompt = render_prompt(template, result.question, context.text)
+        return ModelRequest(
             search=result,
             context=context,
-            model=chosen.model_id,
-            text=text,
-            citations=tuple(citations(text, context)),
+            model=model,
+            prompt=prompt,
+            options=options,
             timings_ms=timings,
+            count=None if fitting.window is None else fitting.count,
+            candidates=candidates,
         )
 
-    def _options(self, model: str | None) -> Mapping[str, Any]:
-        """The config's options are for the config's model: another one gets none of them."""
-        return self.config.options if model in (None, self.config.model) else {}
+    def _prompt(self, fitting: Fit) -> Template:
+        from ragqa.answer.prompts import load_prompt
+
+        return load_prompt(fitting.prompt if self.config.prompt == "auto" else self.config.prompt)
 
     def _context(self, question: str, hits: tuple[Hit, ...], fitting: Fit, room: int | None) -> Context:
         from ragqa.answer.context import Budget, assemble, assemble_sentences
@@ -193,14 +234,16 @@ class Pipeline:
             return assemble_sentences(hits, budget, question, self.sentence_ranker)
         return assemble(hits, budget)
 
-    def _hand_over(self, model: llm.Model, question: str, context: Context) -> None:
-        """Give `extractive` the sentences scored from stored vectors, so that it encodes nothing again."""
+    def _scored_sentences(
+        self, model: llm.Model, question: str, context: Context
+    ) -> Sequence[Candidate] | None:
+        """Return the sentences scored from stored vectors, so that `extractive` encodes nothing again."""
         from ragqa.answer.extractive import Candidate, Extractive
 
         if not isinstance(model, Extractive):
-            return
+            return None
         ranked = self.sentence_ranker(question, context.blocks)
-        model.candidates = [
+        return [
             Candidate(block.number, sentence.text, sentence.score)
             for block, sentences in zip(context.blocks, ranked, strict=True)
             for sentence in sentences

@@ -102,7 +102,10 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's answer with the search and the context that it came from."""
+    """A model's answer with the search and the context that it came from.
+
+    Tokens and `cost` (in dollars) are None where nobody counts them.
+    """
 
     search: SearchResult
     context: Context
@@ -110,3 +113,6 @@ class Answer:
     text: str
     citations: tuple[Citation, ...]
     timings_ms: Mapping[str, float]
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None

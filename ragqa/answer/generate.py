@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ragqa.answer.prompts import Prompt
@@ -11,6 +12,16 @@ from ragqa.errors import RagqaError
 
 if TYPE_CHECKING:
     import llm
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a model said, with the tokens and the cost (in dollars) where its plugin tells `llm`."""
+
+    text: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
 
 
 def generate(
@@ -21,34 +32,46 @@ def generate(
     log: bool,
     note: Callable[[str], None],
     on_text: Callable[[str], None],
-) -> str:
+) -> Generation:
     """Return what `model` says, telling `on_text` each piece as it comes; with `log`, `llm logs` shows it.
 
-    Raises RagqaError when the model fails, whatever its plugin raised. A log that cannot be written
-    loses no answer: `note` is told.
+    Raises RagqaError when the model fails, whatever its plugin raised; that is its cause. A log that
+    cannot be written loses no answer: `note` is told.
     """
     pieces: list[str] = []
-    for piece in _pieces(model, prompt, options, log, note):
-        pieces.append(piece)
-        on_text(piece)
-    return "".join(pieces)
-
-
-def _pieces(
-    model: llm.Model, prompt: Prompt, options: Mapping[str, Any], log: bool, note: Callable[[str], None]
-) -> Iterator[str]:
-    """Yield the answer; what goes wrong in whoever takes the pieces is not the model's failure."""
     try:
         response = model.prompt(prompt.text, system=prompt.system, stream=model.can_stream, **options)
-        yield from response
+        stream = iter(response)
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RagqaError(f"The model {model.model_id} failed: {reason}") from error
+        raise _failure(model, error) from error
+    while True:
+        # What goes wrong in whoever takes the pieces is not the model's failure.
+        try:
+            piece = next(stream, None)
+        except Exception as error:
+            raise _failure(model, error) from error
+        if piece is None:
+            break
+        pieces.append(piece)
+        on_text(piece)
     if log:
         try:
             _log(response)
         except (OSError, sqlite3.Error) as error:
             note(f"The answer is not in llm's log: {error}.")
+    details = response.token_details or {}
+    cost = details.get("cost")
+    return Generation(
+        "".join(pieces),
+        response.input_tokens,
+        response.output_tokens,
+        float(cost) if isinstance(cost, int | float) else None,
+    )
+
+
+def _failure(model: llm.Model, error: Exception) -> RagqaError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return RagqaError(f"The model {model.model_id} failed: {reason}")
 
 
 def _log(response: llm.Response) -> None:

@@ -1,15 +1,31 @@
-"""Question sets: what is asked, and which documents are relevant to it."""
+"""Question sets: what is asked, which documents are relevant to it, and which answers are right.
+
+Read from JSON lines, CSV, BEIR folders, and TREC topics with qrels. Relevance is by document: a
+passage counts for its document.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import html
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ragqa.errors import UsageError
+
+UNANSWERABLE = "unanswerable"
+# How many bad rows are named; a file of another kind is bad in all of them.
+NAMED = 5
+
+Qrels = Mapping[str, Mapping[str, int]]
+# A row as read, under the names of JudgedQuestion's file form, and where it stands.
+_Row = tuple[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,58 +33,262 @@ class JudgedQuestion:
     """A question with its relevance judgements: grade by document id, above 0 is relevant.
 
     `golden_answers` are right answers, in other words of each other; empty where none is known.
+    `unanswerable` is said of a question that the documents do not answer, where a model should refuse.
     """
 
     id: str
     text: str
     relevant: dict[str, int]
     golden_answers: tuple[str, ...] = ()
+    type: str = ""
+    unanswerable: bool = False
+
+    @property
+    def judged(self) -> bool:
+        """Whether a document is known to be relevant: others cannot be measured by what is found."""
+        return any(grade > 0 for grade in self.relevant.values())
 
 
-def load_questions(path: Path) -> list[JudgedQuestion]:
-    """Return the judged questions of a BEIR folder (queries.jsonl, qrels/test.tsv) or of a JSONL file.
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """Questions in the order of their files, their ids unique; `name` is for people."""
 
-    A JSONL line has `question`, and may have `id`, `relevant` (document ids) and `golden_answers`.
+    name: str
+    questions: tuple[JudgedQuestion, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the questions with their judgements."""
+        return hashlib.sha256(
+            json.dumps([asdict(question) for question in self.questions], sort_keys=True).encode()
+        ).hexdigest()
+
+    def sample(self, count: int | None, seed: int, limit: int | None = None) -> QuestionSet:
+        """Return `count` questions drawn with `seed`, or the first `limit`, in their order; None: all."""
+        kept = list(self.questions)
+        if count is not None and count < len(kept):
+            chosen = set(random.Random(seed).sample(range(len(kept)), count))
+            kept = [question for place, question in enumerate(kept) if place in chosen]
+        return replace(self, questions=tuple(kept[:limit]))
+
+    def binary(self) -> QuestionSet:
+        """Return the set with every grade above 0 as 1."""
+        return replace(
+            self,
+            questions=tuple(
+                replace(question, relevant={d: int(grade > 0) for d, grade in question.relevant.items()})
+                for question in self.questions
+            ),
+        )
+
+
+def load_questions(paths: Path | Sequence[Path], qrels: Path | None = None) -> QuestionSet:
+    """Return the questions of one file or folder, or of several as one set.
+
+    - JSON lines: `question`, and perhaps `id`, `golden_answers`, `relevant` (document ids, or grades by
+      document id), `type`. A question whose `golden_answers` and `relevant` are both there and empty is
+      unanswerable.
+    - CSV with a header of the same names; several answers or ids in a cell are parted by "|".
+    - A BEIR folder: `queries.jsonl`, and `qrels/test.tsv` or the only file there.
+    - TREC topics (SGML or XML), or lines of id, tab, question.
+
+    `qrels` (TREC's four columns or BEIR's three) gives the judgements, for any of these. Raises
+    UsageError that names file and line of what is wrong.
+    """
+    listed = [paths] if isinstance(paths, Path) else list(paths)
+    judgements = None if qrels is None else read_qrels(qrels)
+    bad: list[str] = []
+    questions: dict[str, JudgedQuestion] = {}
+    for path in listed:
+        for where, row in _rows(path, bad):
+            question = _question(where, row, judgements, bad)
+            if question is None:
+                continue
+            if question.id in questions:
+                bad.append(f"{where} has the id {question.id!r} of an earlier question")
+            questions[question.id] = question
+    if bad:
+        more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+        raise UsageError(f"{'; '.join(bad[:NAMED])}{more}.")
+    if not questions:
+        raise UsageError(f"There is no question in {', '.join(map(str, listed))}.")
+    return QuestionSet("+".join(_name(path) for path in listed), tuple(questions.values()))
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Return grade by document by question, of TREC's `qid 0 docid grade` or BEIR's `qid docid grade`.
+
     Raises UsageError that names file and line.
     """
-    if path.is_dir():
-        return list(_beir(path))
-    return list(_json_lines(path))
-
-
-def _beir(folder: Path) -> Iterator[JudgedQuestion]:
     grades: dict[str, dict[str, int]] = {}
-    qrels = folder / "qrels" / "test.tsv"
+    bad = []
+    for number, line in enumerate(_lines(path), 1):
+        columns = line.split("\t") if line.count("\t") == 2 else line.split()
+        if not columns or (number == 1 and columns[-1] == "score"):
+            continue
+        try:
+            question, document, grade = columns if len(columns) == 3 else (columns[0], columns[2], columns[3])
+            grades.setdefault(question, {})[document] = int(grade)
+        except (ValueError, IndexError):
+            bad.append(f"{path}:{number} is no judgement (qid 0 docid grade, or qid docid grade)")
+    if bad:
+        more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+        raise UsageError(f"{'; '.join(bad[:NAMED])}{more}.")
+    return grades
+
+
+def _rows(path: Path, bad: list[str]) -> Iterator[_Row]:
+    if path.is_dir():
+        return _beir(path, bad)
+    head = next((line for line in _lines(path) if line.strip()), "")
+    if path.suffix == ".csv":
+        return _csv(path, bad)
+    if re.match(r"\s*<", head):
+        return _topics(path)
+    if head.lstrip().startswith("{"):
+        return _json_rows(path, bad)
+    if path.suffix in (".jsonl", ".ndjson", ".json") or "\t" not in head:
+        raise UsageError(
+            f"{path} cannot be read as questions: it is neither JSON lines, CSV, TREC topics nor "
+            "lines of id, tab, question."
+        )
+    return _tsv(path, bad)
+
+
+def _beir(folder: Path, bad: list[str]) -> Iterator[_Row]:
+    """Yield the judged queries: those of the other splits are no questions of this one."""
+    files = sorted((folder / "qrels").glob("*.tsv"))
+    test = folder / "qrels" / "test.tsv"
+    if test not in files and len(files) != 1:
+        raise UsageError(f"{folder} is no BEIR folder: it has no qrels/test.tsv.")
+    grades = read_qrels(test if test in files else files[0])
+    for where, row in _json_rows(folder / "queries.jsonl", bad):
+        if str(row.get("_id")) in grades:
+            yield where, {"id": row["_id"], "question": row.get("text"), "relevant": grades[str(row["_id"])]}
+
+
+def _json_rows(path: Path, bad: list[str]) -> Iterator[_Row]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            bad.append(f"{path}:{number} is not JSON ({error})")
+            continue
+        if isinstance(row, dict):
+            yield f"{path}:{number}", {"id": number, **row}
+        else:
+            bad.append(f"{path}:{number} is not a JSON object")
+
+
+def _csv(path: Path, bad: list[str]) -> Iterator[_Row]:
+    reader = csv.DictReader(_lines(path))
+    if "question" not in (reader.fieldnames or ()):
+        raise UsageError(f"{path}:1 has no column 'question' among {', '.join(reader.fieldnames or ())}.")
+    for row in reader:
+        where = f"{path}:{reader.line_num}"
+        if None in row:
+            bad.append(f"{where} has more cells than the header")
+            continue
+        lists = {
+            name: [part.strip() for part in str(row[name] or "").split("|") if part.strip()]
+            for name in ("golden_answers", "relevant")
+            if name in row
+        }
+        yield where, {"id": reader.line_num, **row, **lists}
+
+
+def _tsv(path: Path, bad: list[str]) -> Iterator[_Row]:
+    for number, line in enumerate(_lines(path), 1):
+        identifier, tab, text = line.rstrip("\n").partition("\t")
+        if tab:
+            yield f"{path}:{number}", {"id": identifier, "question": text}
+        elif line.strip():
+            bad.append(f"{path}:{number} has no tab between id and question")
+
+
+def _topics(path: Path) -> Iterator[_Row]:
+    """Yield TREC topics: <num> and <title> as of the ad hoc tracks, or a number attribute and <query>."""
+    text = "".join(_lines(path))
+    for topic in re.finditer(r"<top(?:ic)?\b(?P<attributes>[^>]*)>(?P<body>.*?)</top(?:ic)?>", text, re.S):
+        where = f"{path}:{text.count(chr(10), 0, topic.start()) + 1}"
+        number = re.search(r"\b(?:number|id)\s*=\s*[\"']([^\"']+)", topic["attributes"]) or re.search(
+            r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic["body"]
+        )
+        asked = re.search(r"<(?:title|query|question)>\s*(?:Topic:)?([^<]*)", topic["body"])
+        row = {"question": " ".join(html.unescape(asked[1]).split()) if asked else None}
+        yield where, row | ({"id": number[1]} if number else {})
+
+
+def _question(
+    where: str, row: Mapping[str, Any], judgements: Qrels | None, bad: list[str]
+) -> JudgedQuestion | None:
+    text = row.get("question")
+    if not isinstance(text, str) or not text.strip():
+        bad.append(f"{where} has no question")
+        return None
+    identifier = str(row["id"]) if row.get("id") not in (None, "") else ""
+    if not identifier:
+        bad.append(f"{where} has no id")
+        return None
+    relevant = row.get("relevant") if judgements is None else judgements.get(identifier, {})
+    golden = row.get("golden_answers")
     try:
-        with qrels.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines, delimiter="\t"):
-                grades.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{qrels} cannot be read as BEIR judgements: {error}.") from error
-    for _, record in _objects(folder / "queries.jsonl"):
-        if record["_id"] in grades:
-            yield JudgedQuestion(record["_id"], record["text"], grades[record["_id"]])
+        return JudgedQuestion(
+            id=identifier,
+            text=text.strip(),
+            relevant=_grades(relevant),
+            golden_answers=tuple(_strings("golden_answers", golden)),
+            type=str(row.get("type") or ""),
+            unanswerable=row.get("type") == UNANSWERABLE
+            or (golden is not None and relevant is not None and not golden and not relevant),
+        )
+    except ValueError as error:
+        bad.append(f"{where} {error}")
+        return None
 
 
-def _json_lines(path: Path) -> Iterator[JudgedQuestion]:
-    for number, record in _objects(path):
-        text = record.get("question")
-        if not isinstance(text, str) or not text.strip():
-            raise UsageError(f"{path}:{number} has no question.")
-        relevant = {str(document_id): 1 for document_id in record.get("relevant") or ()}
-        golden = tuple(str(answer) for answer in record.get("golden_answers") or ())
-        yield JudgedQuestion(str(record.get("id", number)), text, relevant, golden)
+def _grades(value: Any) -> dict[str, int]:
+    if isinstance(value, Mapping):
+        if not all(isinstance(grade, int) for grade in value.values()):
+            raise ValueError("has a grade in 'relevant' that is no whole number")
+        return {str(document): int(grade) for document, grade in value.items()}
+    return dict.fromkeys(_strings("relevant", value), 1)
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _strings(name: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str | int | float) for item in value):
+        raise ValueError(f"has '{name}' that is not a list of strings")
+    return [str(item) for item in value]
+
+
+def _lines(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    record = json.loads(line)
-                    if not isinstance(record, dict):
-                        raise UsageError(f"{path}:{number} is not a JSON object.")
-                    yield number, record
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{path} cannot be read as questions: {reason}.") from error
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            yield from lines
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read as questions: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text: {error}.") from error
+
+
+def _name(path: Path) -> str:
+    """Return what tells a set apart for people: a file called questions says less than its folder."""
+    stem = path.resolve().stem if path.is_file() else path.resolve().name
+    return path.resolve().parent.name if stem in ("questions", "queries", "topics") else stem
+
+
+def unknown_documents(
+    questions: Iterable[JudgedQuestion], exists: Callable[[Sequence[str]], set[str]]
+) -> dict[str, list[str]]:
+    """Return, by question id, the relevant documents that `exists` does not find."""
+    wanted = {q.id: [d for d, grade in q.relevant.items() if grade > 0] for q in questions}
+    there = exists(sorted({document for documents in wanted.values() for document in documents}))
+    return {
+        identifier: lacking
+        for identifier, documents in wanted.items()
+        if (lacking := [document for document in documents if document not in there])
+    }
