@@ -16,6 +16,7 @@ from pydantic import Field
 
 from ragqa.answer.context import parse
 from ragqa.answer.evidence import NEARLY, rank_texts
+from ragqa.answer.refusal import REFUSAL
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
 from ragqa.device import Compute
@@ -57,7 +58,7 @@ class Extractive(llm.Model):
             candidates = _score_prompt(prompt.prompt or "")
         chosen = choose(candidates, int(getattr(prompt.options, "sentences", 2)))
         if not chosen:
-            yield "The documents do not answer this."
+            yield REFUSAL
             return
         for place, candidate in enumerate(chosen):
             before = ("\n\n" if "\n" in chosen[place - 1].text + candidate.text else " ") if place else ""

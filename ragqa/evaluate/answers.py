@@ -1,30 +1,24 @@
-"""`python -m ragqa.evaluate.answers`: how often a model's answer holds the right one, and cites its document.
+"""How good an answer is against the right ones: the field's definitions, each for one question.
 
-An answer is right when it contains one of the golden answers, both normalised as SQuAD's evaluation
-does (Rajpurkar et al. 2016, arXiv:1606.05250): lower case, without punctuation and articles.
+Answers are compared as SQuAD's evaluation does (Rajpurkar et al. 2016, arXiv:1606.05250): in lower
+case, without punctuation and articles; an answer is worth what it is worth against the golden answer
+that it is closest to. Citation marks are no part of it.
 """
 
 from __future__ import annotations
 
-import random
 import re
-import statistics
 import string
-import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
+from collections import Counter
+from collections.abc import Collection, Sequence
 
-import typer
-
-from ragqa.cli import show
-from ragqa.cli.options import ModelName
-from ragqa.cli.question import open_pipeline
-from ragqa.cli.run import run
-from ragqa.errors import UsageError
-from ragqa.evaluate.questions import load_questions
-
+_MARK = re.compile(r"\s*\[\d+(?:\s*[,;]\s*\d+)*\]")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def without_marks(text: str) -> str:
+    """Return an answer without its [n] marks."""
+    return _MARK.sub("", text)
 
 
 def normalise(text: str) -> str:
@@ -39,36 +33,56 @@ def contains_answer(text: str, golden: Sequence[str]) -> bool:
     return any(f" {normalise(answer)} " in padded for answer in golden if normalise(answer))
 
 
-def table(
-    questions: Annotated[Path, typer.Argument(help="A JSONL file with question, golden_answers, relevant.")],
-    db: Annotated[Path, typer.Option(help="The corpus that the questions are asked of.")],
-    config: Annotated[list[str], typer.Option("--config", "-c", help="A config. Can be repeated.")],
-    model: ModelName = None,
-    sample: Annotated[int, typer.Option(help="How many answerable questions, drawn with --seed.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
-) -> None:
-    """Print, per config, how often the answer is right and cites a relevant document, and its time."""
-    answerable = [question for question in load_questions(questions) if question.golden_answers]
-    if not answerable:
-        raise UsageError(f"No question of {questions} has golden_answers, so there is nothing to compare.")
-    drawn = random.Random(seed).sample(answerable, min(sample, len(answerable)))
-    print("| config | questions | answer held | relevant cited | s/question |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    for name in config:
-        held, cited, times = 0, 0, []
-        with open_pipeline(name, db, None) as pipeline, show.progress(name) as advance:
-            for done, question in enumerate(drawn, 1):
-                start = time.perf_counter()
-                answer = pipeline.ask(question.text, model=model, log=False)
-                times.append(time.perf_counter() - start)
-                held += contains_answer(answer.text, question.golden_answers)
-                documents = {citation.passage.document_id for citation in answer.citations}
-                cited += bool(documents & question.relevant.keys())
-                advance(done, len(drawn))
-        median = statistics.median(times)
-        count = len(drawn)
-        print(f"| {name} | {count} | {held / count:.2f} | {cited / count:.2f} | {median:.2f} |", flush=True)
+def exact_match(text: str, golden: Sequence[str]) -> bool:
+    """Tell whether `text` is one of the golden answers."""
+    return any(normalise(text) == normalise(answer) for answer in golden)
 
 
-if __name__ == "__main__":
-    run(lambda: typer.run(table))
+def token_f1(text: str, golden: Sequence[str]) -> float:
+    """Return the harmonic mean of the precision and recall of the words of `text`, counted as a bag."""
+    return max((_f1(normalise(text).split(), normalise(answer).split()) for answer in golden), default=0.0)
+
+
+def rouge_l(text: str, golden: Sequence[str]) -> float:
+    """Return ROUGE-L, the same with the longest common subsequence of words as what both have.
+
+    F-measure with precision and recall weighing the same, words being runs of letters and digits,
+    without stemming, as the package rouge-score counts it (Lin 2004, W04-1013).
+    """
+
+    def words(of: str) -> list[str]:
+        return re.findall(r"[a-z0-9]+", of.lower())
+
+    return max(
+        (_f_measure(_common(words(text), words(one)), words(text), words(one)) for one in golden), default=0.0
+    )
+
+
+def citation_precision(cited: Collection[str], relevant: Collection[str]) -> float:
+    """Return the share of the cited documents that are relevant; 0 where nothing is cited."""
+    return len(set(cited) & set(relevant)) / len(set(cited)) if cited else 0.0
+
+
+def citation_recall(cited: Collection[str], relevant: Collection[str]) -> float:
+    """Return the share of the relevant documents that are cited."""
+    return len(set(cited) & set(relevant)) / len(set(relevant))
+
+
+def _f1(said: Sequence[str], right: Sequence[str]) -> float:
+    return _f_measure((Counter(said) & Counter(right)).total(), said, right)
+
+
+def _f_measure(common: int, said: Sequence[str], right: Sequence[str]) -> float:
+    return 2 * common / (len(said) + len(right)) if common else 0.0
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return the length of the longest common subsequence."""
+    row = [0] * (len(other) + 1)
+    for word in one:
+        diagonal = 0
+        for place, there in enumerate(other, 1):
+            above = row[place]
+            row[place] = diagonal + 1 if word == there else max(above, row[place - 1])
+            diagonal = above
+    return row[-1]

@@ -10,8 +10,9 @@ import pytest
 from ragqa.errors import UsageError
 from ragqa.evaluate.bench.encoding import encoder_flops
 from ragqa.evaluate.bench.material import prepare
-from ragqa.evaluate.bench.measure import Row, machine, paired, peak_bytes, percentile
+from ragqa.evaluate.bench.measure import Row, paired, peak_bytes, percentile
 from ragqa.evaluate.bench.report import line, markdown, quantity, write
+from ragqa.evaluate.environment import machine
 
 
 def test_pairs_warm_up_both_sides_and_compare_pair_by_pair() -> None:

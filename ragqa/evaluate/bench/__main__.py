@@ -13,7 +13,8 @@ from ragqa.cli.run import run
 from ragqa.errors import UsageError, unknown_name
 from ragqa.evaluate.bench import encoding, first_stages, growth, late_interaction, processes, report
 from ragqa.evaluate.bench.material import Material, prepare
-from ragqa.evaluate.bench.measure import Row, machine
+from ragqa.evaluate.bench.measure import Row
+from ragqa.evaluate.environment import machine
 
 WORKS: dict[str, Callable[[Material], Iterator[Row]]] = {
     "cold": processes.cold_starts,

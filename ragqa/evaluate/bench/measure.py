@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import subprocess
@@ -11,24 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-
-from ragqa.device import cores
-
-PACKAGES = (
-    "ragqa",
-    "numpy",
-    "onnxruntime",
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "ragatouille",
-    "bm25s",
-)
 
 SETTLE_S = 0.05
 # Runs its arguments, silently, and prints the peak memory that they took.
@@ -151,54 +136,3 @@ def matmul_flops() -> float:
     size = 2048
     square = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
     return 2 * size**3 / min(timed(lambda: square @ square) for _ in range(5))
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on: processor, cores, memory, versions and commit."""
-    return {
-        "processor": _processor(),
-        "cores": cores(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "commit": _commit(),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    named = {name.strip(): value.strip() for name, value in facts.items()}
-    wide = [
-        flag
-        for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
-        if flag in named.get("flags", "").split()
-    ]
-    return f"{named.get('model name', platform.processor())} ({', '.join(wide)})"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str:
-    """Return the commit that is measured, with a plus sign where the files differ from it."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
-        return done.stdout.strip()
-
-    try:
-        commit, changed = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", ".")
-    except OSError:
-        return "unknown"
-    return f"{commit}{'+' if changed else ''}" if commit else "unknown"

@@ -1,0 +1,176 @@
+"""What a run is worth, question by question: retrieval metrics through ir-measures, answers by definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ragqa.errors import UsageError
+from ragqa.evaluate import answers
+from ragqa.evaluate.questions import JudgedQuestion
+from ragqa.evaluate.runs import Reply, Run
+
+if TYPE_CHECKING:
+    from ir_measures.measures import Measure
+
+RETRIEVAL = ("nDCG@10", "R@100", "RR@10", "Success@5")
+JUDGE = "Judge"
+
+# By the question's place in its set.
+Values = dict[int, float]
+_Score = Callable[[JudgedQuestion, Reply], float]
+_Applies = Callable[[JudgedQuestion], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMetric:
+    """A metric of a reply, for the questions that it `applies` to."""
+
+    applies: _Applies
+    score: _Score
+
+
+def _golden(score: Callable[[str, Sequence[str]], float]) -> AnswerMetric:
+    return AnswerMetric(
+        lambda question: bool(question.golden_answers),
+        lambda question, reply: float(score(answers.without_marks(reply.text), question.golden_answers)),
+    )
+
+
+def _cited(score: Callable[[Sequence[str], list[str]], float]) -> AnswerMetric:
+    return AnswerMetric(
+        lambda question: question.judged,
+        lambda question, reply: score(
+            reply.cited, [document for document, grade in question.relevant.items() if grade > 0]
+        ),
+    )
+
+
+ANSWERS: dict[str, AnswerMetric] = {
+    "EM": _golden(answers.exact_match),
+    "F1": _golden(answers.token_f1),
+    "Contains": _golden(answers.contains_answer),
+    "ROUGE-L": _golden(answers.rouge_l),
+    # How many answerable questions got an answer, and how many unanswerable ones rightly none.
+    "Answered": AnswerMetric(
+        lambda question: question.judged or bool(question.golden_answers),
+        lambda question, reply: float(not reply.refused),
+    ),
+    "Refused": AnswerMetric(
+        lambda question: question.unanswerable, lambda question, reply: float(reply.refused)
+    ),
+    "CiteP": _cited(answers.citation_precision),
+    "CiteR": _cited(answers.citation_recall),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric by name; `measure` is ir-measures' where it is one of retrieval, `answer` where of answers.
+
+    Neither is set for the judge's grades.
+    """
+
+    name: str
+    measure: Measure | None = None
+    answer: AnswerMetric | None = None
+
+
+def parse_metrics(names: Sequence[str]) -> list[Metric]:
+    """Return the metrics called `names`; raises UsageError for one that nobody knows."""
+    return [_parse(name) for name in dict.fromkeys(names)]
+
+
+def default_metrics(runs: Sequence[Run]) -> list[Metric]:
+    """Return the metrics that have something to say about one of `runs` at least."""
+    names = [*RETRIEVAL, *(ANSWERS if any(run.answers for run in runs) else ()), JUDGE]
+    metrics = parse_metrics(names)
+    found = {run.info.id: values(run, metrics) for run in runs}
+    return [metric for metric in metrics if any(found[run.info.id][metric.name] for run in runs)]
+
+
+def values(run: Run, metrics: Sequence[Metric]) -> dict[str, Values]:
+    """Return each metric's value for every question that it applies to and that has a result.
+
+    A question that finds nothing scores zero, and so does one whose documents the corpus lacks. Replies
+    that failed are left out: they are no answers, and are counted as failures.
+    """
+    found: dict[str, Values] = {}
+    found.update(_retrieval(run, [metric for metric in metrics if metric.measure is not None]))
+    for metric in metrics:
+        if metric.answer is not None:
+            found[metric.name] = {
+                place: metric.answer.score(run.questions[place], result.reply)
+                for place, result in run.results.items()
+                if result.reply is not None and metric.answer.applies(run.questions[place])
+            }
+        elif metric.measure is None:
+            grades = list(run.grades.values())
+            found[metric.name] = dict(grades[-1]) if grades else {}
+    return found
+
+
+def document_scores(documents: Sequence[str]) -> dict[str, float]:
+    """Return a score per document that falls with its rank.
+
+    Made from ranks, because a tool that sorts by score must find the order that was shown.
+    """
+    return {document: 1.0 / rank for rank, document in enumerate(documents, 1)}
+
+
+def qrels_of(run: Run) -> dict[str, dict[str, int]]:
+    """Return the judgements of the questions that have a result and a relevant document."""
+    return {
+        run.questions[place].id: run.questions[place].relevant
+        for place in sorted(run.results)
+        if run.questions[place].judged
+    }
+
+
+def ranked_of(run: Run) -> dict[str, dict[str, float]]:
+    """Return the documents found and their scores, by question."""
+    return {
+        run.questions[place].id: document_scores(run.results[place].documents)
+        for place in sorted(run.results)
+    }
+
+
+def _retrieval(run: Run, metrics: Sequence[Metric]) -> dict[str, Values]:
+    qrels = qrels_of(run)
+    if not metrics or not qrels:
+        return {metric.name: {} for metric in metrics}
+    import ir_measures
+
+    place_of = {question.id: place for place, question in enumerate(run.questions)}
+    name_of: dict[Any, str] = {metric.measure: metric.name for metric in metrics}
+    # A tool may leave out a question with no result; it counts as zero.
+    found: dict[str, Values] = {
+        metric.name: dict.fromkeys((place_of[identifier] for identifier in qrels), 0.0) for metric in metrics
+    }
+    for value in ir_measures.iter_calc(list(name_of), qrels, _judged_part(ranked_of(run), qrels)):
+        found[name_of[value.measure]][place_of[value.query_id]] = float(value.value)
+    return {metric.name: found[name_of[metric.measure]] for metric in metrics}
+
+
+def _judged_part(
+    ranked: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, float]]:
+    return {identifier: dict(ranked[identifier]) for identifier in qrels if ranked[identifier]}
+
+
+def _parse(name: str) -> Metric:
+    for known, answer in ANSWERS.items():
+        if name.lower() == known.lower():
+            return Metric(known, answer=answer)
+    if name.lower() == JUDGE.lower():
+        return Metric(JUDGE)
+    import ir_measures
+
+    try:
+        return Metric(name, measure=ir_measures.parse_measure(name))
+    except (NameError, ValueError, SyntaxError, TypeError) as error:
+        raise UsageError(
+            f"There is no metric {name!r}. Known: what ir-measures knows (nDCG@10, R@100, RR@10, AP, P@5, "
+            f"Success@5), {', '.join((*ANSWERS, JUDGE))}."
+        ) from error
