@@ -109,6 +109,11 @@ def parse_config(data: dict[str, Any], name: str) -> Config:
         raise UsageError(f"The config {name} is wrong: {explain(error, Config)}") from error
 
 
+def dump_config(config: Config) -> str:
+    """Return what decides a config's results, as YAML that reads back: all but its name and description."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude={"name", "description"}), sort_keys=True)
+
+
 def explain(error: ValidationError | TypeError, model: type[BaseModel]) -> str:
     """Return the first problem of `error` as one sentence that names the key."""
     if not isinstance(error, ValidationError):

@@ -23,8 +23,9 @@ from ragqa.corpus.loaders.source import Source
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
 from ragqa.pipeline import Pipeline
+from ragqa.retrieve.colbert_index import ColbertIndexRetriever
 from ragqa.retrieve.embeddings import DenseStore, stored_embedders
-from ragqa.retrieve.fts import full_text_indexes
+from ragqa.retrieve.fts import FullTextRetriever, full_text_indexes
 from ragqa.stages import Derived
 
 
@@ -78,6 +79,34 @@ def build_index(
     built = _build(pipeline.derived(), on_passages)
     dropped = _drop_unused(pipeline) if drop_unused else 0
     return {"config": pipeline.config.name, "stages": built, "rechunked": rechunked, "dropped": dropped}
+
+
+def missing_passages(pipeline: Pipeline) -> dict[str, int]:
+    """Return how many passages each stage that searches something derived does not have yet."""
+    return {name: stage.missing() for name, stage in pipeline.derived().items()}
+
+
+def index_bytes(pipeline: Pipeline) -> int:
+    """Return the bytes of all that the stages of `pipeline` search, the documents themselves apart."""
+    stages = pipeline.derived().values()
+    stores = {
+        (store.table, store.fingerprint): store
+        for stage in stages
+        if isinstance(stage, Storing)
+        for store in stage.stores
+    }
+    indexes = {stage.table: stage for stage in stages if isinstance(stage, FullTextRetriever)}
+    plaid = [
+        stage
+        for stage in stages
+        if isinstance(stage, ColbertIndexRetriever) and stage.settings.kind == "plaid"
+    ]
+    folders = plaid_status(pipeline.corpus) if plaid else []
+    return (
+        sum(store.size() for store in stores.values())
+        + sum(index.size() for index in indexes.values())
+        + sum(int(folder["bytes"]) for folder in folders)
+    )
 
 
 def remove_documents(corpus: Corpus, document_ids: Sequence[str]) -> int:

@@ -218,6 +218,13 @@ class Pipeline:
             candidates=candidates,
         )
 
+    def prompt_text(self, model: llm.Model) -> str:
+        """Return the prompt that `model` is sent, before question and context are filled in."""
+        from ragqa.answer.models import fit
+
+        template = self._prompt(fit(model))
+        return "\n".join(part for part in (template.system, template.prompt) if part)
+
     def _prompt(self, fitting: Fit) -> Template:
         from ragqa.answer.prompts import load_prompt
 

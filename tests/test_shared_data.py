@@ -8,7 +8,7 @@ import pytest
 
 from ragqa.corpus.loaders import Fields
 from ragqa.evaluate.questions import load_questions
-from ragqa.evaluate.retrieval import evaluate
+from ragqa.evaluate.metrics import parse_metrics, values
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from tests.conftest import fill

@@ -1,7 +1,8 @@
-"""Prompts: `llm` templates in YAML, shipped or a file of the user's, that take $context and $input."""
+"""Prompts: `llm` templates in YAML, shipped or a file of the user's, and what fills their variables."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from ragqa.files import shipped
 if TYPE_CHECKING:
     from llm import Template
 
-NEEDED = {"context", "input"}
+# What a prompt that answers a question takes.
+NEEDED = frozenset({"context", "input"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ def shipped_prompts() -> dict[str, Path]:
     return {path.stem: path for path in sorted(shipped("prompts").glob("*.yaml"))}
 
 
-def load_prompt(name: str) -> Template:
-    """Return the template `name`, a shipped one or a YAML file.
+def load_prompt(name: str, needed: frozenset[str] = NEEDED) -> Template:
+    """Return the template `name`, a shipped one or a YAML file, that takes the variables `needed`.
 
     Raises UsageError when it is not there, is no template, or lacks or invents a variable.
     """
@@ -47,9 +49,9 @@ def load_prompt(name: str) -> Template:
         reason = " ".join(str(error).split())
         raise UsageError(f"The prompt {name} cannot be read as an llm template: {reason}") from error
     used = template.vars()
-    if not used >= NEEDED:
-        raise UsageError(f"The prompt {name} must use ${' and $'.join(sorted(NEEDED - used))}.")
-    unknown = used - NEEDED - set(template.defaults or {})
+    if not used >= needed:
+        raise UsageError(f"The prompt {name} must use ${' and $'.join(sorted(needed - used))}.")
+    unknown = used - needed - set(template.defaults or {})
     if unknown:
         raise UsageError(f"The prompt {name} uses ${', $'.join(sorted(unknown))}, which nothing fills.")
     return template
@@ -57,5 +59,10 @@ def load_prompt(name: str) -> Template:
 
 def render_prompt(template: Template, question: str, context: str) -> Prompt:
     """Return the template with the question and the context filled in."""
-    text, system = template.evaluate(question, {"context": context})
+    return fill_prompt(template, {"context": context, "input": question})
+
+
+def fill_prompt(template: Template, values: Mapping[str, str]) -> Prompt:
+    """Return the template with `values` for its variables."""
+    text, system = template.evaluate(values.get("input", ""), dict(values))
     return Prompt(system, text or "")

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from ragqa.cli import about, corpus, question
+from ragqa.cli import about, corpus, evaluate, question, stored
 from ragqa.cli.options import PairsCommand
 from ragqa.cli.run import run
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="ragqa",
@@ -16,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
 )
 
 
@@ -45,6 +47,24 @@ app.command(rich_help_panel="Questions")(question.compare)
 app.command(rich_help_panel="What there is")(about.configs)
 app.command(rich_help_panel="What there is")(about.models)
 app.command(rich_help_panel="What there is")(about.doctor)
+
+evaluation = typer.Typer(
+    name="eval",
+    help="Measure and compare strategies and models over question sets.",
+    no_args_is_help=True,
+    context_settings=CONTEXT,
+)
+evaluation.command(rich_help_panel="Ask", cls=PairsCommand)(evaluate.run)
+evaluation.command(rich_help_panel="Ask")(evaluate.check)
+evaluation.command(rich_help_panel="Ask")(evaluate.tune)
+evaluation.command("list", rich_help_panel="Look")(stored.list_runs)
+evaluation.command("show", rich_help_panel="Look")(stored.show_run)
+evaluation.command(rich_help_panel="Look")(stored.compare)
+evaluation.command(rich_help_panel="Look")(stored.diff)
+evaluation.command(rich_help_panel="Look")(stored.report)
+evaluation.command(rich_help_panel="Look")(stored.export)
+evaluation.command(rich_help_panel="Look")(stored.rejudge)
+app.add_typer(evaluation, rich_help_panel="Questions")
 
 
 def main() -> None:

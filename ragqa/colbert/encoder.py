@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +12,9 @@ from pydantic import Field, model_validator
 
 from ragqa.config import Strict
 from ragqa.embedded import MAX_TOKENS
+
+# Questions whose vectors an encoder remembers.
+QUESTIONS_KEPT = 8
 
 Vectors = NDArray[np.float32]
 Spans = NDArray[np.int32]
@@ -33,6 +37,22 @@ class EncoderSettings(Strict):
         if self.model == "embedded" and max(self.document_tokens, self.query_tokens) > MAX_TOKENS:
             raise ValueError(f"the embedded model reads {MAX_TOKENS} tokens at most")
         return self
+
+
+class Remembered:
+    """An encoding of questions that keeps the last ones: a question is asked of several stages."""
+
+    def __init__(self, encode: Callable[[Sequence[str]], Iterable[Vectors]]) -> None:
+        self._encode = encode
+        self._kept: OrderedDict[str, Vectors] = OrderedDict()
+
+    def __call__(self, texts: Sequence[str]) -> list[Vectors]:
+        known = {text: self._kept[text] for text in texts if text in self._kept}
+        lacking = [text for text in dict.fromkeys(texts) if text not in known]
+        if lacking:
+            known.update(zip(lacking, self._encode(lacking), strict=True))
+        self._kept = OrderedDict(list({**self._kept, **known}.items())[-QUESTIONS_KEPT:])
+        return [known[text] for text in texts]
 
 
 class TokenEncoder(Protocol):

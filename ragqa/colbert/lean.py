@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragqa import embedded
-from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Spans, Vectors
+from ragqa.colbert.encoder import QUESTIONS_KEPT, EncoderSettings, PoolingEncoder, Spans, Vectors
 from ragqa.colbert.onnx_graph import HIDDEN, IDS, LENGTHS, POSITIONS, cached_graph
 from ragqa.device import cores, onnx_session
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 # Tokens in a batch, padding included: few enough that what is between two layers stays in the cache.
 BATCH_TOKENS = 1024
-QUESTIONS_KEPT = 8
 # Loading the other engine takes as long as encoding about this many tokens here.
 WORTH_LOADING = 40_000
 

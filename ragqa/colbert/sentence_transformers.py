@@ -10,7 +10,7 @@ import numpy as np
 
 from ragqa import embedded
 from ragqa.checkpoints import load, pair, quieten, weights_of
-from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
+from ragqa.colbert.encoder import EncoderSettings, Remembered, Spans, Vectors
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -30,6 +30,7 @@ class SentenceTransformersEncoder:
         model = load_multi_vector(settings.model, device)
         _set_lengths(model, settings)
         self._queries, self._documents = pair(model, device, dtype)
+        self._remembered = Remembered(self._encode_questions)
         self.dimensions = int(
             embedded.DIMENSIONS if is_embedded else self.encode_queries(["size"])[0].shape[1]
         )
@@ -39,6 +40,9 @@ class SentenceTransformersEncoder:
             self.identity.update(model=settings.model, weights=weights, dimensions=self.dimensions)
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
+        return self._remembered(texts)
+
+    def _encode_questions(self, texts: Sequence[str]) -> list[Vectors]:
         vectors = self._queries.encode_query(
             list(texts), batch_size=BATCH, convert_to_numpy=True, show_progress_bar=False
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -196,6 +197,22 @@ class Corpus:
         What was read of the file may be kept in memory as long as it stays the same.
         """
         return self._pragma("data_version"), self.connection.total_changes
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all documents, by id and content, and of how they are cut."""
+        digest = hashlib.sha256(json.dumps(self.setting("chunk"), sort_keys=True).encode())
+        for row in self.connection.execute("SELECT id, content_hash FROM documents ORDER BY id"):
+            digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
+
+    def existing(self, document_ids: Sequence[str]) -> set[str]:
+        """Return those of these ids that there are documents of."""
+        found: set[str] = set()
+        for batch in batches(document_ids):
+            marks = ",".join("?" * len(batch))
+            rows = self.connection.execute(f"SELECT id FROM documents WHERE id IN ({marks})", batch)
+            found.update(row[0] for row in rows)
+        return found
 
     def document(self, document_id: str) -> Document | None:
         row = self.connection.execute(

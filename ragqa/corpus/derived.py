@@ -75,6 +75,11 @@ class PassageStore(ABC):
         query = f"SELECT count(*) FROM {self.table} WHERE encoder = ?"
         return int(self.corpus.connection.execute(query, [self.encoder_row()]).fetchone()[0])
 
+    def size(self) -> int:
+        """Return the bytes of the vectors stored from this encoder."""
+        query = f"SELECT coalesce(sum(length(data)), 0) FROM {self.table} WHERE encoder = ?"
+        return int(self.corpus.connection.execute(query, [self.encoder_row()]).fetchone()[0])
+
     def check(self) -> None:
         """Raise RagqaError when nothing is stored from this encoder, but something from another is."""
         if self._has_any():

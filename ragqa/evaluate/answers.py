@@ -64,8 +64,8 @@ def citation_precision(cited: Collection[str], relevant: Collection[str]) -> flo
 
 
 def citation_recall(cited: Collection[str], relevant: Collection[str]) -> float:
-    """Return the share of the relevant documents that are cited."""
-    return len(set(cited) & set(relevant)) / len(set(relevant))
+    """Return the share of the relevant documents that are cited; 0 where none is relevant."""
+    return len(set(cited) & set(relevant)) / len(set(relevant)) if relevant else 0.0
 
 
 def _f1(said: Sequence[str], right: Sequence[str]) -> float:

@@ -17,8 +17,9 @@ import typer
 from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.config import parse_config
+from ragqa.evaluate.metrics import document_scores, ranked_documents
 from ragqa.evaluate.questions import load_questions
-from ragqa.evaluate.retrieval import DEPTH, document_scores
+from ragqa.evaluate.runs import DEPTH
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.fusion import StageFusion, fuse_stages
@@ -55,7 +56,8 @@ def fused_quality(candidates: Candidates, qrels: Qrels, fusion: StageFusion) -> 
     import ir_measures
 
     ranked = {
-        question: document_scores(fuse_stages(hits, fusion, DEPTH)) for question, hits in candidates.items()
+        question: document_scores(ranked_documents(fuse_stages(hits, fusion, DEPTH)))
+        for question, hits in candidates.items()
     }
     measure = ir_measures.parse_measure(METRIC)
     return float(ir_measures.calc_aggregate([measure], qrels, ranked)[measure])
@@ -96,7 +98,7 @@ def table(
 
 def _candidates(folder: Path, db: Path) -> tuple[Candidates, Qrels]:
     """Return the candidates of each question with their scores of all stages, and the judgements."""
-    questions = [q for q in load_questions(folder) if any(grade > 0 for grade in q.relevant.values())]
+    questions = [q for q in load_questions(folder).questions if q.judged]
     pipeline = Pipeline.from_config(CONFIG, db)
     with show.progress(folder.name) as advance:
         build_index(pipeline, on_passages=advance)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragqa.errors import UsageError
 from ragqa.evaluate import answers
 from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.evaluate.runs import Reply, Run
+from ragqa.types import Hit
 
 if TYPE_CHECKING:
     from ir_measures.measures import Measure
@@ -21,6 +22,7 @@ JUDGE = "Judge"
 Values = dict[int, float]
 _Score = Callable[[JudgedQuestion, Reply], float]
 _Applies = Callable[[JudgedQuestion], bool]
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,8 @@ def default_metrics(runs: Sequence[Run]) -> list[Metric]:
     """Return the metrics that have something to say about one of `runs` at least."""
     names = [*RETRIEVAL, *(ANSWERS if any(run.answers for run in runs) else ()), JUDGE]
     metrics = parse_metrics(names)
-    found = {run.info.id: values(run, metrics) for run in runs}
-    return [metric for metric in metrics if any(found[run.info.id][metric.name] for run in runs)]
+    found = [values(run, metrics) for run in runs]
+    return [metric for metric in metrics if any(of[metric.name] for of in found)]
 
 
 def values(run: Run, metrics: Sequence[Metric]) -> dict[str, Values]:
@@ -109,6 +111,11 @@ def values(run: Run, metrics: Sequence[Metric]) -> dict[str, Values]:
             grades = list(run.grades.values())
             found[metric.name] = dict(grades[-1]) if grades else {}
     return found
+
+
+def ranked_documents(hits: Sequence[Hit]) -> list[str]:
+    """Return the ids of the documents of `hits`, best passage first, each once."""
+    return list(dict.fromkeys(hit.passage.document_id for hit in hits))
 
 
 def document_scores(documents: Sequence[str]) -> dict[str, float]:
@@ -137,26 +144,33 @@ def ranked_of(run: Run) -> dict[str, dict[str, float]]:
 
 
 def _retrieval(run: Run, metrics: Sequence[Metric]) -> dict[str, Values]:
-    qrels = qrels_of(run)
-    if not metrics or not qrels:
+    judged = [place for place in sorted(run.results) if run.questions[place].judged]
+    if not metrics or not judged:
         return {metric.name: {} for metric in metrics}
     import ir_measures
 
-    place_of = {question.id: place for place, question in enumerate(run.questions)}
     name_of: dict[Any, str] = {metric.measure: metric.name for metric in metrics}
     # A tool may leave out a question with no result; it counts as zero.
-    found: dict[str, Values] = {
-        metric.name: dict.fromkeys((place_of[identifier] for identifier in qrels), 0.0) for metric in metrics
+    found: dict[str, Values] = {metric.name: dict.fromkeys(judged, 0.0) for metric in metrics}
+    # Numbers for ids, because one of the tools (gdeval) knows no other questions, and no spaces.
+    numbers: dict[str, str] = {}
+
+    def numbered(of: Mapping[str, _Number]) -> dict[str, _Number]:
+        return {numbers.setdefault(document, str(len(numbers))): value for document, value in of.items()}
+
+    qrels = {str(place): numbered(run.questions[place].relevant) for place in judged}
+    ranked = {
+        str(place): numbered(document_scores(run.results[place].documents))
+        for place in judged
+        if run.results[place].ranking
     }
-    for value in ir_measures.iter_calc(list(name_of), qrels, _judged_part(ranked_of(run), qrels)):
-        found[name_of[value.measure]][place_of[value.query_id]] = float(value.value)
+    try:
+        for value in ir_measures.iter_calc(list(name_of), qrels, ranked):
+            found[name_of[value.measure]][int(value.query_id)] = float(value.value)
+    except Exception as error:  # Whatever one of the tools behind ir-measures raises.
+        names = ", ".join(metric.name for metric in metrics)
+        raise UsageError(f"ir-measures cannot compute {names} of {run.label}: {error!r}.") from error
     return {metric.name: found[name_of[metric.measure]] for metric in metrics}
-
-
-def _judged_part(
-    ranked: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping[str, int]]
-) -> dict[str, dict[str, float]]:
-    return {identifier: dict(ranked[identifier]) for identifier in qrels if ranked[identifier]}
 
 
 def _parse(name: str) -> Metric:
@@ -168,9 +182,28 @@ def _parse(name: str) -> Metric:
     import ir_measures
 
     try:
-        return Metric(name, measure=ir_measures.parse_measure(name))
+        measure = ir_measures.parse_measure(name)
     except (NameError, ValueError, SyntaxError, TypeError) as error:
         raise UsageError(
             f"There is no metric {name!r}. Known: what ir-measures knows (nDCG@10, R@100, RR@10, AP, P@5, "
             f"Success@5), {', '.join((*ANSWERS, JUDGE))}."
         ) from error
+    if not _computable(measure):
+        raise UsageError(
+            f"No tool that is installed computes {name!r} from rankings: take a metric like nDCG@10, R@100 "
+            "or AP, with a cut-off of 1 or more where it needs one."
+        )
+    return Metric(name, measure=measure)
+
+
+def _computable(measure: Measure) -> bool:
+    import ir_measures
+
+    # trec_eval ends the whole process at a cut-off of 0.
+    numbers = [measure.params[name] for name in ("cutoff", "rel") if name in measure.params]
+    if any(isinstance(number, bool) or number == 0 for number in numbers):
+        return False
+    try:
+        return bool(ir_measures.DefaultPipeline.supports(measure))  # type: ignore[no-untyped-call]
+    except AssertionError:
+        return False

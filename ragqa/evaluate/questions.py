@@ -100,7 +100,7 @@ def load_questions(paths: Path | Sequence[Path], qrels: Path | None = None) -> Q
     bad: list[str] = []
     questions: dict[str, JudgedQuestion] = {}
     for path in listed:
-        for where, row in _rows(path, bad):
+        for where, row in _rows(path, judgements, bad):
             question = _question(where, row, judgements, bad)
             if question is None:
                 continue
@@ -123,13 +123,17 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     grades: dict[str, dict[str, int]] = {}
     bad = []
     for number, line in enumerate(_lines(path), 1):
+        # Ids may hold spaces where tabs part the columns.
         columns = line.split("\t") if line.count("\t") == 2 else line.split()
-        if not columns or (number == 1 and columns[-1] == "score"):
+        columns = [column.strip() for column in columns]
+        if not any(columns) or (number == 1 and columns[-1] == "score"):
             continue
+        if len(columns) == 4:
+            del columns[1]
         try:
-            question, document, grade = columns if len(columns) == 3 else (columns[0], columns[2], columns[3])
+            question, document, grade = columns
             grades.setdefault(question, {})[document] = int(grade)
-        except (ValueError, IndexError):
+        except ValueError:
             bad.append(f"{path}:{number} is no judgement (qid 0 docid grade, or qid docid grade)")
     if bad:
         more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
@@ -137,11 +141,13 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     return grades
 
 
-def _rows(path: Path, bad: list[str]) -> Iterator[_Row]:
+def _rows(path: Path, judgements: Qrels | None, bad: list[str]) -> Iterator[_Row]:
     if path.is_dir():
-        return _beir(path, bad)
+        return _beir(path, judgements, bad)
     head = next((line for line in _lines(path) if line.strip()), "")
-    if path.suffix == ".csv":
+    if not head:
+        raise UsageError(f"{path} is empty.")
+    if path.suffix.lower() == ".csv":
         return _csv(path, bad)
     if re.match(r"\s*<", head):
         return _topics(path)
@@ -155,13 +161,13 @@ def _rows(path: Path, bad: list[str]) -> Iterator[_Row]:
     return _tsv(path, bad)
 
 
-def _beir(folder: Path, bad: list[str]) -> Iterator[_Row]:
+def _beir(folder: Path, judgements: Qrels | None, bad: list[str]) -> Iterator[_Row]:
     """Yield the judged queries: those of the other splits are no questions of this one."""
     files = sorted((folder / "qrels").glob("*.tsv"))
     test = folder / "qrels" / "test.tsv"
-    if test not in files and len(files) != 1:
+    if judgements is None and test not in files and len(files) != 1:
         raise UsageError(f"{folder} is no BEIR folder: it has no qrels/test.tsv.")
-    grades = read_qrels(test if test in files else files[0])
+    grades = judgements if judgements is not None else read_qrels(test if test in files else files[0])
     for where, row in _json_rows(folder / "queries.jsonl", bad):
         if str(row.get("_id")) in grades:
             yield where, {"id": row["_id"], "question": row.get("text"), "relevant": grades[str(row["_id"])]}
@@ -173,7 +179,7 @@ def _json_rows(path: Path, bad: list[str]) -> Iterator[_Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             bad.append(f"{path}:{number} is not JSON ({error})")
             continue
         if isinstance(row, dict):
@@ -184,10 +190,14 @@ def _json_rows(path: Path, bad: list[str]) -> Iterator[_Row]:
 
 def _csv(path: Path, bad: list[str]) -> Iterator[_Row]:
     reader = csv.DictReader(_lines(path))
-    if "question" not in (reader.fieldnames or ()):
-        raise UsageError(f"{path}:1 has no column 'question' among {', '.join(reader.fieldnames or ())}.")
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
+    try:
+        columns, rows = reader.fieldnames or (), [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise UsageError(f"{path}:{reader.line_num + 1} is not CSV: {error}.") from error
+    if "question" not in columns:
+        raise UsageError(f"{path}:1 has no column 'question' among {', '.join(columns)}.")
+    for number, row in rows:
+        where = f"{path}:{number}"
         if None in row:
             bad.append(f"{where} has more cells than the header")
             continue
@@ -196,7 +206,7 @@ def _csv(path: Path, bad: list[str]) -> Iterator[_Row]:
             for name in ("golden_answers", "relevant")
             if name in row
         }
-        yield where, {"id": reader.line_num, **row, **lists}
+        yield where, {"id": number, **row, **lists}
 
 
 def _tsv(path: Path, bad: list[str]) -> Iterator[_Row]:
@@ -211,12 +221,15 @@ def _tsv(path: Path, bad: list[str]) -> Iterator[_Row]:
 def _topics(path: Path) -> Iterator[_Row]:
     """Yield TREC topics: <num> and <title> as of the ad hoc tracks, or a number attribute and <query>."""
     text = "".join(_lines(path))
-    for topic in re.finditer(r"<top(?:ic)?\b(?P<attributes>[^>]*)>(?P<body>.*?)</top(?:ic)?>", text, re.S):
+    # A topic whose end is missing must not take the next one with it.
+    for topic in re.finditer(
+        r"<top(?:ic)?\b(?P<attributes>[^>]*)>(?P<body>.*?)(?=</?top(?:ic)?\b|\Z)", text, re.S | re.I
+    ):
         where = f"{path}:{text.count(chr(10), 0, topic.start()) + 1}"
         number = re.search(r"\b(?:number|id)\s*=\s*[\"']([^\"']+)", topic["attributes"]) or re.search(
-            r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic["body"]
+            r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic["body"], re.I
         )
-        asked = re.search(r"<(?:title|query|question)>\s*(?:Topic:)?([^<]*)", topic["body"])
+        asked = re.search(r"<(?:title|query|question)>\s*(?:Topic:)?([^<]*)", topic["body"], re.I)
         row = {"question": " ".join(html.unescape(asked[1]).split()) if asked else None}
         yield where, row | ({"id": number[1]} if number else {})
 

@@ -14,6 +14,9 @@ from typing import Any, Literal
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 
 Status = Literal["done", "failed"]
+# Passages asked for per question, unless the config reranks fewer. They stand for fewer documents, so
+# that recall at 100 is a little less than 100 documents would have.
+DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)

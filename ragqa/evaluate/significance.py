@@ -79,15 +79,17 @@ def means(columns: Values) -> list[Mean]:
     found = []
     for column, samples in zip(columns.T, resampled.T, strict=True):
         mean = float(column.mean())
+        if not np.ptp(column):
+            found.append(Mean(mean, mean, mean, count))
+            continue
         centred = column - mean
         # Jackknife values of a mean move against the value left out, which leaves its skewness.
         spread = float((centred**2).sum())
-        if not spread:
-            found.append(Mean(mean, mean, mean, count))
-            continue
         acceleration = float((centred**3).sum()) / (6 * spread**1.5)
         # Half of what ties with the mean counts as below it: many resamples of 0s and 1s do.
-        below = (np.count_nonzero(samples < mean) + np.count_nonzero(samples <= mean)) / (2 * len(samples))
+        slack = 1e-9 * float(np.abs(centred).max())
+        under = np.count_nonzero(samples < mean - slack) + np.count_nonzero(samples <= mean + slack)
+        below = under / (2 * len(samples))
         bias = float(ndtri(np.clip(below, 1 / len(samples), 1 - 1 / len(samples))))
         tails = np.array([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         shifted = bias + ndtri(tails)
@@ -122,7 +124,7 @@ def randomisation_test(columns: Values) -> list[float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted for being several (Holm 1979, Scand. J. Statist. 6:65-70), in their order."""
+    """Return the p-values in their order, adjusted for their number (Holm 1979, Scand. J. Statist. 6:65)."""
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     adjusted = [0.0] * len(p_values)
     largest = 0.0

@@ -30,8 +30,9 @@ from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import DIMENSIONS, count_tokens
 from ragqa.evaluate.fusions import METRIC
+from ragqa.evaluate.metrics import document_scores, ranked_documents
 from ragqa.evaluate.questions import load_questions
-from ragqa.evaluate.retrieval import DEPTH, document_scores
+from ragqa.evaluate.runs import DEPTH
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.colbert import STAGE, ColbertSettings
 from ragqa.rerank.order import reorder
@@ -82,7 +83,7 @@ def read_collection(
     folder: Path, db: Path, advance: Callable[[int, int], None] = lambda done, total: None
 ) -> Judged:
     """Find the candidates and encode them, in float32, whatever the corpus has stored."""
-    judged = [q for q in load_questions(folder) if any(grade > 0 for grade in q.relevant.values())]
+    judged = [q for q in load_questions(folder).questions if q.judged]
     candidates: dict[str, dict[str, Sequence[Hit]]] = {}
     passages: dict[int, Passage] = {}
     for name in STRATEGIES:
@@ -160,7 +161,7 @@ def _cost(strategy: str, collection: Judged, score: Scorer, tops: dict[str, set[
         scores = score(hits, collection.questions[question])
         times.append((time.perf_counter() - start) * 1000)
         order = reorder(hits, scores, STAGE, fusion, DEPTH)
-        ranked[question] = document_scores(order)
+        ranked[question] = document_scores(ranked_documents(order))
         top = {hit.passage.rowid for hit in order[:TOP]}
         expected = tops.setdefault(question, top)
         overlaps.append(len(top & expected) / max(len(expected), 1))

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import model_validator
 
 from ragqa.checkpoints import load, pair, weights_of
-from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder, Vectors
+from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Remembered, TokenEncoder, Vectors
 from ragqa.colbert.engines import load_encoder
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
@@ -84,6 +84,9 @@ class SentenceTransformersEmbedder:
         model = load(SentenceTransformer, "embedding model", settings.model, device)
         self.settings = settings
         self._queries, self._documents = pair(model, device, compute.dtype)
+        self._remembered = Remembered(
+            lambda texts: self._normalised(self._queries.encode_query, texts, settings.query_prompt)
+        )
         self.dimensions = self.embed_queries(["size"]).shape[1]
         prompt = settings.document_prompt
         self.identity = {
@@ -94,7 +97,8 @@ class SentenceTransformersEmbedder:
         }
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._normalised(self._queries.encode_query, texts, self.settings.query_prompt)
+        rows = self._remembered(texts)
+        return np.stack(rows) if rows else np.zeros((0, self.dimensions), np.float32)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._normalised(self._documents.encode_document, texts, self.settings.document_prompt)

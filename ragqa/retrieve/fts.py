@@ -79,6 +79,11 @@ class FullTextRetriever:
         """Return how many passages are not indexed: none or all, since triggers keep an index whole."""
         return 0 if _exists(self.corpus, self.table) else self.corpus.count("passages")
 
+    def size(self) -> int:
+        """Return the bytes of the index."""
+        query = f"SELECT coalesce(sum(length(block)), 0) FROM {self.table}_data"
+        return int(self.corpus.connection.execute(query).fetchone()[0])
+
     def build(self, on_passages: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Make the index and its triggers; raises UsageError for a tokenizer that FTS5 lacks."""
         with self.corpus.writing():

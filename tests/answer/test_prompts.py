@@ -6,18 +6,21 @@ import pytest
 from click.testing import CliRunner
 from llm.cli import cli
 
-from ragqa.answer.prompts import load_prompt, render_prompt, shipped_prompts
+from ragqa.answer.prompts import fill_prompt, load_prompt, render_prompt, shipped_prompts
 from ragqa.errors import UsageError
 
+ANSWERING = {name: path for name, path in shipped_prompts().items() if not name.startswith("judge-")}
+JUDGING = {name: path for name, path in shipped_prompts().items() if name not in ANSWERING}
 
-@pytest.mark.parametrize("name", list(shipped_prompts()))
+
+@pytest.mark.parametrize("name", list(ANSWERING))
 def test_every_shipped_prompt_is_filled(name: str) -> None:
     prompt = render_prompt(load_prompt(name), "why $5?", "[1] Title\ncosts $5")
     assert "why $5?" in prompt.text
     assert "costs $5" in prompt.text
 
 
-@pytest.mark.parametrize("path", list(shipped_prompts().values()))
+@pytest.mark.parametrize("path", list(ANSWERING.values()))
 def test_llm_itself_runs_the_shipped_prompts(path: Path, fake_models: object) -> None:
     arguments = ["-t", str(path), "-p", "context", "[1] T\nwords", "why?", "-m", "fake", "--no-stream"]
     result = CliRunner().invoke(cli, arguments)
@@ -42,6 +45,34 @@ def test_a_prompt_that_cannot_work_is_refused_before_anything_runs(
     path.write_text(text)
     with pytest.raises(UsageError, match=said):
         load_prompt(str(path))
+
+
+@pytest.mark.parametrize("path", list(JUDGING.values()), ids=list(JUDGING))
+def test_llm_itself_runs_the_shipped_rubrics(path: Path, fake_models: object) -> None:
+    arguments = ["-t", str(path), "-m", "fake", "--no-stream"]
+    for name in ("question", "golden", "answer", "answer_a", "answer_b"):
+        arguments += ["-p", name, f"the {name}"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    sent = fake_models.answering.prompts[-1]  # type: ignore[attr-defined]
+    assert "the golden" in sent.prompt
+
+
+@pytest.mark.parametrize("name", list(JUDGING))
+def test_a_rubric_does_not_answer_questions(name: str) -> None:
+    with pytest.raises(UsageError, match=f"The prompt {name} must use \\$context and \\$input"):
+        load_prompt(name)
+
+
+def test_a_prompt_takes_the_variables_that_are_asked_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("prompt: $golden or $answer ($mood)\ndefaults: {mood: good}")
+    template = load_prompt(str(path), frozenset({"golden", "answer"}))
+    assert fill_prompt(template, {"golden": "$answer", "answer": "5"}).text == "$answer or 5 (good)"
+    with pytest.raises(UsageError, match="must use \\$question"):
+        load_prompt(str(path), frozenset({"golden", "answer", "question"}))
+    with pytest.raises(UsageError, match="uses \\$golden, which nothing fills"):
+        load_prompt(str(path), frozenset({"answer"}))
 
 
 def test_an_unknown_prompt_comes_with_the_known_ones() -> None:

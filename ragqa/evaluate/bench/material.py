@@ -54,9 +54,9 @@ def prepare(data: Path, folder: Path) -> Material:
     return Material(
         folder,
         til,
-        [question.text for question in load_questions(data / "til_questions.jsonl")],
+        [question.text for question in load_questions(data / "til_questions.jsonl").questions],
         scifact,
-        [question.text for question in load_questions(data / "scifact")],
+        [question.text for question in load_questions(data / "scifact").questions],
     )
 
 

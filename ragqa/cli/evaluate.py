@@ -1,0 +1,289 @@
+"""`ragqa eval`: commands that ask whole question sets: run, check, tune."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragqa.cli import show, show_runs
+from ragqa.cli.options import Db, Device, Json, ModelOptions, model_options
+from ragqa.cli.question import open_pipeline
+from ragqa.cli.stored import Metrics, Runs
+from ragqa.errors import UsageError
+
+if TYPE_CHECKING:
+    from ragqa.evaluate.matrix import Plan
+    from ragqa.evaluate.questions import QuestionSet
+    from ragqa.evaluate.runs import Run
+    from ragqa.evaluate.store import RunStore
+    from ragqa.pipeline import Pipeline
+
+CONFIGS = ("fts", "dense", "hybrid", "fts-colbert", "hybrid-colbert", "default")
+
+Questions = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="QUESTIONS...", help="JSON lines, CSV, a BEIR folder, TREC topics or id-tab-question lines."
+    ),
+]
+Qrels = Annotated[Path | None, typer.Option("--qrels", help="Judgements, TREC's or BEIR's, in a file.")]
+Binary = Annotated[bool, typer.Option("--binary", help="Count every grade above 0 as 1.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N questions.")]
+Sample = Annotated[int | None, typer.Option("--sample", min=1, help="Only N questions, drawn with --seed.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, max=64, help="Calls of a remote model at the same time.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that a remote model may take.")]
+Tries = Annotated[
+    int, typer.Option("--tries", min=1, help="Times that a remote model is called, if need be.")
+]
+
+
+def run(
+    questions: Questions,
+    config: Annotated[
+        list[str] | None,
+        typer.Option("--config", "-c", help=f"Can be repeated. Default: {', '.join(CONFIGS)}."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Can be repeated. Default: the config's own.")
+    ] = None,
+    option: ModelOptions = None,
+    retrieval_only: Annotated[
+        bool, typer.Option("--retrieval-only", help="Ask no model: measure only what is found.")
+    ] = False,
+    qrels: Qrels = None,
+    binary: Binary = False,
+    limit: Limit = None,
+    sample: Sample = None,
+    seed: Seed = 0,
+    workers: Workers = 4,
+    timeout: Timeout = 120.0,
+    tries: Tries = 6,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the same command's stopped run; retry what failed.")
+    ] = False,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="Let this llm model grade the answers.")
+    ] = None,
+    metric: Metrics = None,
+    db: Db = None,
+    runs: Runs = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Ask a question set of every config and model, keep all of it, and show what each is worth.
+
+    What a config searches is indexed first. Every result is on disk as soon as it is there.
+
+    Example: ragqa eval run questions.jsonl -c fts -c default -m extractive -m gpt-4o-mini
+    """
+    from ragqa.evaluate.calls import Retries
+    from ragqa.evaluate.matrix import Plan
+    from ragqa.evaluate.metrics import parse_metrics
+    from ragqa.evaluate.questions import load_questions
+    from ragqa.evaluate.store import RunStore
+
+    metrics = parse_metrics(metric) if metric else None
+    asked = load_questions(questions, qrels).sample(sample, seed, limit)
+    plan = Plan(
+        question_set=asked.binary() if binary else asked,
+        models=list(dict.fromkeys(model)) if model else [None],
+        answers=not retrieval_only,
+        options=model_options(option) or {},
+        workers=workers,
+        retries=Retries(tries, timeout),
+        resume=resume,
+    )
+    names = list(dict.fromkeys(config or CONFIGS))
+    with _pipelines(names, db, device) as pipelines, RunStore.open(runs, create=True) as store:
+        _index(pipelines)
+        finished = _run(pipelines, plan, store)
+        judged = _judge(store, finished, judge) if judge else []
+        finished = store.find([str(one.info.id) for one in finished])
+        if json:
+            show.print_json(show_runs.runs_json(finished, metrics, judged))
+        else:
+            show_runs.print_summary(finished, metrics)
+            show_runs.print_judged(judged)
+
+
+def check(
+    questions: Questions,
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="A run by number or name, or a file of eval export --jsonl.")
+    ],
+    config: Annotated[
+        str | None,
+        typer.Option("--config", "-c", help="What to check. Default: the baseline's, by its name."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Who answers. Default: the baseline's model.")
+    ] = None,
+    qrels: Qrels = None,
+    binary: Binary = False,
+    workers: Workers = 4,
+    timeout: Timeout = 120.0,
+    tries: Tries = 6,
+    metric: Metrics = None,
+    db: Db = None,
+    runs: Runs = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Compare what there is now with a baseline, for continuous integration.
+
+    Exits with 1 on a significant loss on any metric, with 2 when nothing is indexed or the questions
+    do not fit the corpus or the baseline.
+
+    Example: ragqa eval check questions.jsonl --baseline baseline.jsonl --metric nDCG@10
+    """
+    from ragqa.evaluate.calls import Retries
+    from ragqa.evaluate.gate import check_indexed, judge_run, needs_answers
+    from ragqa.evaluate.matrix import Plan
+    from ragqa.evaluate.metrics import parse_metrics
+    from ragqa.evaluate.questions import load_questions
+    from ragqa.evaluate.store import RunStore
+
+    parse_metrics(metric or [])
+    with RunStore.open(runs, create=True) as store:
+        before = _baseline(store, baseline)
+        asked = load_questions(questions, qrels)
+        answers = before.answers and (needs_answers(metric) if metric else True)
+        plan = Plan(
+            question_set=asked.binary() if binary else asked,
+            models=[model or before.info.key.model],
+            answers=answers,
+            workers=workers,
+            retries=Retries(tries, timeout),
+        )
+        with _pipelines([config or before.info.config_name], db, device) as pipelines:
+            check_indexed(pipelines[0])
+            (now,) = _run(pipelines, plan, store)
+        gate = judge_run(before, now, metric or [])
+    if json:
+        show.print_json(show_runs.gate_json(before, now, gate))
+    else:
+        show_runs.print_gate(before, now, gate)
+    if gate.losses:
+        raise typer.Exit(1)
+
+
+def tune(
+    questions: Questions,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the best config is written.")],
+    metric: Annotated[str, typer.Option("--metric", help="A retrieval metric.")] = "nDCG@10",
+    budget: Annotated[int, typer.Option("--budget", min=1, help="How many configs to try.")] = 50,
+    held_back: Annotated[
+        float, typer.Option("--held-back", min=0.1, max=0.9, help="Share of questions kept from the search.")
+    ] = 0.4,
+    chunk: Annotated[
+        list[int] | None,
+        typer.Option("--chunk", min=16, max=480, help="A passage size to try, in tokens. Can be repeated."),
+    ] = None,
+    baseline: Annotated[str, typer.Option("--baseline", help="The config to beat.")] = "default",
+    qrels: Qrels = None,
+    binary: Binary = False,
+    seed: Seed = 0,
+    db: Db = None,
+    device: Device = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Write over a file that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Search for the config that finds best, and say how sure the gain is on questions kept from the search.
+
+    Example: ragqa eval tune questions.jsonl --metric nDCG@10 --budget 50 -o best.yaml
+    """
+    from ragqa.corpus.database import Corpus
+    from ragqa.evaluate import tune as tuning
+    from ragqa.evaluate.questions import load_questions
+    from ragqa.files import default_corpus
+
+    if output.exists() and not force:
+        raise UsageError(f"{output} is there already: --force writes over it.")
+    if not output.parent.is_dir():
+        raise UsageError(f"There is no folder {output.parent} to write {output.name} to.")
+    asked = load_questions(questions, qrels)
+    settings = tuning.TuneSettings(
+        metric=metric,
+        budget=budget,
+        held_back=held_back,
+        seed=seed,
+        chunks=tuple(chunk or ()),
+        device=device or "auto",
+        baseline=baseline,
+    )
+    with (
+        Corpus.open(db or default_corpus()) as corpus,
+        show.progress("Indexing") as advance,
+        show.progress("Trying configs") as tried,
+    ):
+        tuned = tuning.tune(
+            corpus,
+            asked.binary() if binary else asked,
+            settings,
+            on_trial=lambda trial, total: tried(trial.number + 1, total),
+            on_passages=advance,
+        )
+    output.write_text(tuned.yaml(), encoding="utf-8")
+    if json:
+        show.print_json(show_runs.tuned_json(tuned, output))
+    else:
+        show_runs.print_tuned(tuned, output)
+
+
+@contextmanager
+def _pipelines(names: Sequence[str], db: Path | None, device: str | None) -> Iterator[list[Pipeline]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(open_pipeline(name, db, device)) for name in names]
+
+
+def _index(pipelines: Sequence[Pipeline]) -> None:
+    from ragqa.operations import build_index
+
+    for pipeline in pipelines:
+        with show.progress(f"Indexing for {pipeline.config.name}") as advance:
+            build_index(pipeline, on_passages=advance)
+
+
+def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run]:
+    """Run the matrix with its progress shown, say what did not go well, and return the runs."""
+    from ragqa.evaluate.matrix import run_matrix
+
+    _describe(plan.question_set)
+    with show_runs.matrix_progress() as on_progress:
+        numbers = run_matrix(pipelines, plan, store, on_progress)
+    finished = store.find([str(number) for number in numbers])
+    show_runs.note_troubles(finished)
+    return finished
+
+
+def _describe(question_set: QuestionSet) -> None:
+    questions = question_set.questions
+    judged = sum(question.judged for question in questions)
+    golden = sum(bool(question.golden_answers) for question in questions)
+    refusals = sum(question.unanswerable for question in questions)
+    show.note(
+        f"{question_set.name}: {len(questions):,} questions, {judged:,} with relevant documents, "
+        f"{golden:,} with golden answers, {refusals:,} that have none."
+    )
+
+
+def _judge(store: RunStore, runs: Sequence[Run], judge: str) -> list[Any]:
+    from ragqa.answer.models import find_model
+    from ragqa.evaluate.judging import judge_runs
+
+    with show.progress("Judging") as advance:
+        return judge_runs(store, runs, find_model(judge), on_verdict=lambda done: advance(done, None))
+
+
+def _baseline(store: RunStore, name: str) -> Run:
+    """Return the baseline, a file where there is one of that name and else a stored run."""
+    from ragqa.evaluate.export import read_json_lines
+
+    return read_json_lines(Path(name)) if Path(name).is_file() else store.find([name])[0]

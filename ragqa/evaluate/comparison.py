@@ -1,0 +1,162 @@
+"""Runs against each other over the same questions: means, differences, what changed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragqa.errors import UsageError
+from ragqa.evaluate import significance
+from ragqa.evaluate.metrics import Metric, Values, default_metrics, parse_metrics, values
+from ragqa.evaluate.runs import Run, labels
+from ragqa.evaluate.significance import Difference, Mean
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a run is worth: a mean by metric, latency by stage as (median, 95th percentile), totals.
+
+    Times are in milliseconds; `tokens` and `cost` are sums over the questions, None where not told.
+    """
+
+    run: Run
+    label: str
+    means: Mapping[str, Mean]
+    latency_ms: Mapping[str, tuple[float, float]]
+    tokens: int | None
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One question that two runs answered differently well; `a` and `b` are its values."""
+
+    place: int
+    a: float
+    b: float
+
+
+def summarise(runs: Sequence[Run], metrics: Sequence[Metric] | None = None) -> list[Row]:
+    """Return a row for each run; without `metrics`, of all that apply to one of them."""
+    chosen = list(metrics) if metrics is not None else default_metrics(runs)
+    rows = []
+    for run, label in zip(runs, labels(runs), strict=True):
+        found = values(run, chosen)
+        replies = [result.reply for result in run.results.values() if result.reply is not None]
+        counted = [
+            (r.input_tokens or 0) + (r.output_tokens or 0) for r in replies if r.output_tokens is not None
+        ]
+        costs = [reply.cost for reply in replies if reply.cost is not None]
+        rows.append(
+            Row(
+                run=run,
+                label=label,
+                means={name: _mean(column) for name, column in found.items() if column},
+                latency_ms=latency(run),
+                tokens=sum(counted) if counted else None,
+                cost=sum(costs) if costs else None,
+            )
+        )
+    return rows
+
+
+def latency(run: Run) -> dict[str, tuple[float, float]]:
+    """Return the median and 95th percentile of each stage's milliseconds, and of "total"."""
+    times: dict[str, list[float]] = {}
+    for result in run.results.values():
+        # A failed call has no time of the model, so its total would be none of an answer.
+        if result.status == "done":
+            for stage, took in result.timings_ms.items():
+                times.setdefault(stage, []).append(took)
+            times.setdefault("total", []).append(sum(result.timings_ms.values()))
+    return {
+        stage: (float(np.quantile(took, 0.5)), float(np.quantile(took, 0.95)))
+        for stage, took in times.items()
+    }
+
+
+def compare_runs(
+    runs: Sequence[Run], names: Sequence[str] | None = None, baseline: Run | None = None
+) -> list[Difference]:
+    """Return the differences of all pairs (or of each run to `baseline`) on each metric, metric by metric.
+
+    A pair is compared over the questions that both have a value for. Raises UsageError when runs
+    share no questions or there is nothing to compare.
+    """
+    if len(runs) < 2:
+        raise UsageError("There is nothing to compare: name two runs (ragqa eval list).")
+    places = shared_places(runs)
+    metrics = parse_metrics(names) if names else default_metrics(runs)
+    pairs = (
+        [(baseline, run) for run in runs if run is not baseline]
+        if baseline
+        else itertools.combinations(runs, 2)
+    )
+    return [
+        difference
+        for listed in [list(pairs)]
+        for metric in metrics
+        for difference in _compare(runs, listed, metric, places)
+    ]
+
+
+def paired(runs: Sequence[Run], metric: str) -> list[Difference]:
+    """Return the differences of all pairs of `runs` on one metric."""
+    return compare_runs(runs, [metric])
+
+
+def changes(a: Run, b: Run, metric: str) -> list[Change]:
+    """Return the questions whose value differs, the largest difference first, by their place in `a`."""
+    places = shared_places([a, b])
+    (measured,) = parse_metrics([metric])
+    of_a, of_b = (_by_question(run, measured, table) for run, table in zip((a, b), places, strict=True))
+    place_of = {question.id: place for place, question in enumerate(a.questions)}
+    found = [
+        Change(place_of[identifier], of_a[identifier], of_b[identifier])
+        for identifier in of_a
+        if identifier in of_b and of_a[identifier] != of_b[identifier]
+    ]
+    return sorted(found, key=lambda change: (-abs(change.b - change.a), change.place))
+
+
+def shared_places(runs: Sequence[Run]) -> list[dict[str, int]]:
+    """Return, for each run, the places of the questions that all of them have, by question id.
+
+    The same question has the same id and text. Raises UsageError when there is none.
+    """
+    tables = [
+        {(question.id, question.text): place for place, question in enumerate(run.questions)} for run in runs
+    ]
+    shared = set.intersection(*(set(table) for table in tables))
+    if not shared:
+        raise UsageError(
+            f"The runs {' and '.join(labels(runs))} have no question in common, so they cannot be compared."
+        )
+    return [{key[0]: place for key, place in table.items() if key in shared} for table in tables]
+
+
+def _compare(
+    runs: Sequence[Run], pairs: Sequence[tuple[Run, Run]], metric: Metric, places: Sequence[dict[str, int]]
+) -> list[Difference]:
+    names = dict(zip((run.info.id for run in runs), labels(runs), strict=True))
+    columns = {run.info.id: _by_question(run, metric, table) for run, table in zip(runs, places, strict=True)}
+    listed = []
+    for a, b in pairs:
+        of_a, of_b = columns[a.info.id], columns[b.info.id]
+        both = [identifier for identifier in of_a if identifier in of_b]
+        if both:
+            differences = np.array([of_b[identifier] - of_a[identifier] for identifier in both])
+            listed.append((names[a.info.id], names[b.info.id], differences))
+    return significance.compare(listed, metric.name) if listed else []
+
+
+def _by_question(run: Run, metric: Metric, places: Mapping[str, int]) -> dict[str, float]:
+    found: Values = values(run, [metric])[metric.name]
+    return {identifier: found[place] for identifier, place in places.items() if place in found}
+
+
+def _mean(column: Values) -> Mean:
+    return significance.means(np.array(list(column.values()))[:, None])[0]

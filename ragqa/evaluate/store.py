@@ -1,0 +1,423 @@
+"""The file of runs: SQLite, a row for every question of every run, committed as soon as it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import platformdirs
+
+from ragqa.errors import RagqaError, UsageError
+from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
+from ragqa.evaluate.runs import RankedPassage, Reply, Result, Run, RunInfo, RunKey
+
+if TYPE_CHECKING:
+    from ragqa.evaluate.judge import Verdict
+
+# "rgqr": marks the file as ours, as a corpus has a mark of its own.
+APPLICATION_ID = 0x72677172
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+
+_RUN_COLUMNS = (
+    "id, batch, name, created, question_set, config_name, config, corpus, corpus_path, model, options,"
+    " prompt, depth, code_version, device, environment, index_bytes, absent"
+)
+_RESULT_COLUMNS = (
+    "place, status, reason, attempts, ranking, timings_ms, answer, refused, cited, context, context_tokens,"
+    " input_tokens, output_tokens, cost"
+)
+
+
+def default_store() -> Path:
+    """Return where runs are kept without `--runs`: `$RAGQA_RUNS`, else in the user's data directory."""
+    from_environment = os.environ.get("RAGQA_RUNS")
+    if from_environment:
+        return Path(from_environment).expanduser()
+    return Path(platformdirs.user_data_dir("ragqa", appauthor=False)) / "runs.db"
+
+
+class RunStore:
+    """An open file of runs. Results may be recorded from several threads. Use as a context manager."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path | str | None = None, *, create: bool = False) -> Self:
+        """Open the file at `path` (the user's own by default); with `create`, make it where there is none.
+
+        Raises RagqaError when there is none, or when it is something else or a newer ragqa's.
+        """
+        path = Path(path).expanduser() if path else default_store()
+        if not path.exists() and not create:
+            raise UsageError(f"There are no runs at {path} yet: ragqa eval run QUESTIONS makes some.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except (OSError, sqlite3.OperationalError) as error:
+            raise RagqaError(f"The file of runs {path} cannot be opened: {error}.") from error
+        store = cls(path, connection)
+        try:
+            store._check()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        try:
+            (application,) = self.connection.execute("PRAGMA application_id").fetchone()
+            (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if application != APPLICATION_ID and tables:
+                raise RagqaError(f"{self.path} is a SQLite database, but no file of runs.")
+            if version > SCHEMA_VERSION:
+                raise RagqaError(f"The runs in {self.path} were written by a newer ragqa: upgrade.")
+            if version < SCHEMA_VERSION:
+                self._migrate()
+            self.connection.execute("PRAGMA foreign_keys = ON")
+            self.connection.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.OperationalError as error:
+            raise RagqaError(f"The file of runs {self.path} cannot be used: {error}.") from error
+        except sqlite3.DatabaseError as error:
+            raise RagqaError(f"{self.path} is not a SQLite database ({error}).") from error
+
+    def _migrate(self) -> None:
+        from sqlite_utils import Database
+
+        from ragqa.evaluate.schema import migrations
+
+        self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        migrations.apply(Database(self.connection))
+        self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self.connection.rollback()
+                raise
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def next_batch(self) -> int:
+        """Return the number for the runs of one command."""
+        (last,) = self.connection.execute("SELECT coalesce(max(batch), 0) FROM runs").fetchone()
+        return int(last) + 1
+
+    def begin(
+        self,
+        key: RunKey,
+        question_set: QuestionSet,
+        *,
+        batch: int,
+        name: str,
+        config_name: str,
+        corpus_path: str,
+        index_bytes: int,
+        device: str,
+        environment: Mapping[str, Any],
+        absent: Mapping[str, list[str]],
+    ) -> int:
+        """Note a new run, which has no results yet, and return its number."""
+        with self._transaction() as connection:
+            kept = _keep_questions(connection, question_set)
+            row = {
+                "batch": batch,
+                "name": name,
+                "created": _now(),
+                "fingerprint": key.fingerprint,
+                "question_set": kept,
+                "config_name": config_name,
+                "config": key.config,
+                "config_hash": hashlib.sha256(key.config.encode()).hexdigest(),
+                "corpus": key.corpus,
+                "corpus_path": corpus_path,
+                "model": key.model,
+                "options": json.dumps(dict(key.options), sort_keys=True),
+                "prompt": key.prompt,
+                "depth": key.depth,
+                "code_version": key.code_version,
+                "device": device,
+                "environment": json.dumps(dict(environment)),
+                "index_bytes": index_bytes,
+                "absent": json.dumps(dict(absent)),
+            }
+            return _insert(connection, "runs", row)
+
+    def unfinished(self, key: RunKey) -> int | None:
+        """Return the newest run with this key, or None: what it lacks can be added to it."""
+        row = self.connection.execute(
+            "SELECT id FROM runs WHERE fingerprint = ? ORDER BY id DESC LIMIT 1", [key.fingerprint]
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def join_batch(self, run: int, batch: int) -> None:
+        """Make a run part of a newer batch: it is what the command that continues it asked for."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE runs SET batch = ? WHERE id = ?", [batch, run])
+
+    def done(self, run: int) -> set[int]:
+        """Return the places of the questions that need not be asked again."""
+        rows = self.connection.execute("SELECT place FROM results WHERE run = ? AND status = 'done'", [run])
+        return {row[0] for row in rows}
+
+    def record(self, run: int, place: int, result: Result) -> None:
+        """Keep one result, instead of an earlier one of the same question; it is on disk on return."""
+        reply = result.reply
+        row = {
+            "run": run,
+            "place": place,
+            "created": _now(),
+            "status": result.status,
+            "reason": result.reason,
+            "attempts": result.attempts,
+            "ranking": json.dumps(
+                [
+                    [p.document_id, p.passage_id, _short(p.score), _short_all(p.scores)]
+                    for p in result.ranking
+                ],
+                ensure_ascii=False,
+            ),
+            "timings_ms": json.dumps(dict(result.timings_ms)),
+        }
+        if reply is not None:
+            row |= {
+                "answer": reply.text,
+                "refused": int(reply.refused),
+                "cited": json.dumps(list(reply.cited), ensure_ascii=False),
+                "context": reply.context,
+                "context_tokens": reply.context_tokens,
+                "input_tokens": reply.input_tokens,
+                "output_tokens": reply.output_tokens,
+                "cost": reply.cost,
+            }
+        with self._transaction() as connection:
+            _insert(connection, "results", row, replace=True)
+
+    def record_verdict(self, run: int, other: int | None, judge: str, rubric: str, verdict: Verdict) -> None:
+        """Keep one verdict, instead of an earlier one of the same judge on the same thing."""
+        about = [run, other, judge, rubric, verdict.question, verdict.order]
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM verdicts WHERE run = ? AND other IS ? AND judge = ? AND rubric = ?"
+                " AND place = ? AND shown = ?",
+                about,
+            )
+            names = ("run", "other", "judge", "rubric", "place", "shown")
+            row: dict[str, Any] = dict(zip(names, about, strict=True))
+            row |= {
+                "verdict": verdict.verdict,
+                "grade": verdict.grade,
+                "reason": verdict.reason,
+                "failed": verdict.failed,
+                "created": _now(),
+            }
+            _insert(connection, "verdicts", row)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def infos(self) -> list[RunInfo]:
+        """Return all runs, oldest first."""
+        rows = self.connection.execute(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id").fetchall()
+        sets = dict(self.connection.execute("SELECT id, fingerprint FROM question_sets").fetchall())
+        return [_info(row, sets[row[4]]) for row in rows]
+
+    def counts(self) -> dict[int, tuple[int, int, int]]:
+        """Return, by run: questions done, failed, and in the set."""
+        rows = self.connection.execute(
+            "SELECT r.id, (SELECT count(*) FROM results WHERE run = r.id AND status = 'done'),"
+            " (SELECT count(*) FROM results WHERE run = r.id AND status = 'failed'),"
+            " (SELECT count(*) FROM questions WHERE question_set = r.question_set) FROM runs r"
+        )
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    def question_set_names(self) -> dict[str, str]:
+        """Return the names of the question sets by their fingerprints."""
+        return dict(self.connection.execute("SELECT fingerprint, name FROM question_sets").fetchall())
+
+    def find(self, names: Sequence[str] = ()) -> list[Run]:
+        """Return the runs that are called by number or name (the newest of that name).
+
+        Without names, the runs of the last batch. Raises UsageError for one that is not there.
+        """
+        infos = self.infos()
+        if not infos:
+            raise UsageError(f"There are no runs in {self.path} yet: ragqa eval run QUESTIONS makes some.")
+        if not names:
+            last = max(info.batch for info in infos)
+            return [self.run(info) for info in infos if info.batch == last]
+        found = []
+        for name in dict.fromkeys(names):
+            matching = [info for info in infos if name in (str(info.id), info.name)]
+            if not matching:
+                known = ", ".join(f"{info.id} ({info.name})" for info in infos[-10:])
+                raise UsageError(f"There is no run {name!r} in {self.path}. The last ones: {known}.")
+            found.append(self.run(matching[-1]))
+        return found
+
+    def run(self, info: RunInfo) -> Run:
+        """Return a run with its questions and results."""
+        rows = self.connection.execute(
+            f"SELECT {_RESULT_COLUMNS} FROM results WHERE run = ? ORDER BY place", [info.id]
+        )
+        grades: dict[str, dict[int, float]] = {}
+        verdicts = self.connection.execute(
+            "SELECT judge, place, avg(grade) FROM verdicts WHERE run = ? AND other IS NULL"
+            " AND grade IS NOT NULL GROUP BY judge, place ORDER BY max(id), place",
+            [info.id],
+        )
+        for judge, place, grade in verdicts:
+            grades.setdefault(judge, {})[place] = grade
+        results = {row[0]: _result(row) for row in rows}
+        return Run(info, self._questions(info.key.question_set), results, grades)
+
+    def verdicts(self, run: int, other: int | None, judge: str, rubric: str) -> list[Verdict]:
+        """Return the verdicts of one judge on one run, or on a pair."""
+        from ragqa.evaluate.judge import Verdict
+
+        rows = self.connection.execute(
+            "SELECT place, shown, verdict, grade, reason, failed FROM verdicts"
+            " WHERE run = ? AND other IS ? AND judge = ? AND rubric = ? ORDER BY place, shown",
+            [run, other, judge, rubric],
+        )
+        return [Verdict(*row) for row in rows]
+
+    def _questions(self, fingerprint: str) -> QuestionSet:
+        number, name = self.connection.execute(
+            "SELECT id, name FROM question_sets WHERE fingerprint = ?", [fingerprint]
+        ).fetchone()
+        rows = self.connection.execute(
+            "SELECT id, question, relevant, golden_answers, type, unanswerable FROM questions"
+            " WHERE question_set = ? ORDER BY place",
+            [number],
+        )
+        return QuestionSet(
+            name,
+            tuple(
+                JudgedQuestion(
+                    row[0], row[1], json.loads(row[2]), tuple(json.loads(row[3])), row[4], bool(row[5])
+                )
+                for row in rows
+            ),
+        )
+
+
+def _keep_questions(connection: sqlite3.Connection, question_set: QuestionSet) -> int:
+    """Return the key of the set, stored if it was not."""
+    known = connection.execute(
+        "SELECT id FROM question_sets WHERE fingerprint = ?", [question_set.fingerprint]
+    ).fetchone()
+    if known:
+        return int(known[0])
+    row = {"fingerprint": question_set.fingerprint, "name": question_set.name}
+    number = _insert(connection, "question_sets", row)
+    connection.executemany(
+        "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                number,
+                place,
+                question.id,
+                question.text,
+                question.type,
+                int(question.unanswerable),
+                json.dumps(question.relevant, ensure_ascii=False),
+                json.dumps(question.golden_answers, ensure_ascii=False),
+            )
+            for place, question in enumerate(question_set.questions)
+        ],
+    )
+    return number
+
+
+def _insert(
+    connection: sqlite3.Connection, table: str, row: Mapping[str, Any], *, replace: bool = False
+) -> int:
+    marks = ", ".join("?" * len(row))
+    verb = "INSERT OR REPLACE" if replace else "INSERT"
+    cursor = connection.execute(
+        f"{verb} INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values())
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def _info(row: tuple[Any, ...], question_set: str) -> RunInfo:
+    (identifier, batch, name, created, _, config_name, config, corpus, corpus_path, model, options,
+     prompt, depth, code_version, device, environment, index_bytes, absent) = row  # fmt: skip
+    key = RunKey(question_set, config, corpus, model, json.loads(options), prompt, depth, code_version)
+    return RunInfo(
+        id=identifier,
+        batch=batch,
+        name=name,
+        created=created,
+        key=key,
+        config_name=config_name,
+        corpus_path=corpus_path,
+        index_bytes=index_bytes,
+        device=device,
+        environment=json.loads(environment),
+        absent=json.loads(absent),
+    )
+
+
+def _result(row: tuple[Any, ...]) -> Result:
+    (_, status, reason, attempts, ranking, timings, answer, refused, cited, context, context_tokens,
+     input_tokens, output_tokens, cost) = row  # fmt: skip
+    reply = None
+    if answer is not None:
+        reply = Reply(
+            text=answer,
+            refused=bool(refused),
+            cited=tuple(json.loads(cited)),
+            context=context,
+            context_tokens=context_tokens,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cost=cost,
+        )
+    passages = tuple(RankedPassage(*passage) for passage in json.loads(ranking))
+    return Result(status, passages, json.loads(timings), reply, reason, attempts)
+
+
+def _short(value: float) -> float:
+    """Return a score with as many digits as any ranking rests on."""
+    return float(f"{value:.7g}")
+
+
+def _short_all(scores: Mapping[str, float]) -> dict[str, float]:
+    return {stage: _short(score) for stage, score in scores.items()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""The parts of `ragqa eval tune`: the search space, its evaluation, working copies of a corpus."""
