@@ -199,8 +199,15 @@ def print_differences(runs: Sequence[Run], differences: Sequence[Difference]) ->
                 ]
             )
         print_table(table)
-        for one in listed:
-            print(plain(f"  {verdict(one)}"))
+        certain = [one for one in listed if one.significant]
+        for one in certain:
+            print(plain(verdict(one)))
+        if len(listed) == 1 and not certain:
+            print(plain(verdict(listed[0])))
+        elif not certain:
+            print(f"None of these {len(listed):,} differences is significant: each could be chance.")
+        elif len(certain) < len(listed):
+            print(f"The other {len(listed) - len(certain):,} differences are not significant.")
         print()
 
 

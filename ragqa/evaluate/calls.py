@@ -138,7 +138,11 @@ class Workers:
     def submit(self, work: Callable[[], object]) -> None:
         """Do `work` in a thread; raises what an earlier one raised."""
         self._free.acquire()
-        self._raise()
+        try:
+            self._raise()
+        except BaseException:
+            self._free.release()
+            raise
 
         def run() -> None:
             try:

@@ -54,7 +54,7 @@ def summarise(runs: Sequence[Run], metrics: Sequence[Metric] | None = None) -> l
             Row(
                 run=run,
                 label=label,
-                means={name: _mean(column) for name, column in found.items() if column},
+                means=mean_values(found),
                 latency_ms=latency(run),
                 tokens=sum(counted) if counted else None,
                 cost=sum(costs) if costs else None,
@@ -141,15 +141,16 @@ def shared_places(runs: Sequence[Run]) -> list[dict[str, int]]:
 def _compare(
     runs: Sequence[Run], pairs: Sequence[tuple[Run, Run]], metric: Metric, places: Sequence[dict[str, int]]
 ) -> list[Difference]:
-    names = dict(zip((run.info.id for run in runs), labels(runs), strict=True))
-    columns = {run.info.id: _by_question(run, metric, table) for run, table in zip(runs, places, strict=True)}
+    # Not by number: a baseline from a file has the number that it had in another store.
+    names = dict(zip(map(id, runs), labels(runs), strict=True))
+    columns = {id(run): _by_question(run, metric, table) for run, table in zip(runs, places, strict=True)}
     listed = []
     for a, b in pairs:
-        of_a, of_b = columns[a.info.id], columns[b.info.id]
+        of_a, of_b = columns[id(a)], columns[id(b)]
         both = [identifier for identifier in of_a if identifier in of_b]
         if both:
             differences = np.array([of_b[identifier] - of_a[identifier] for identifier in both])
-            listed.append((names[a.info.id], names[b.info.id], differences))
+            listed.append((names[id(a)], names[id(b)], differences))
     return significance.compare(listed, metric.name) if listed else []
 
 
@@ -158,5 +159,14 @@ def _by_question(run: Run, metric: Metric, places: Mapping[str, int]) -> dict[st
     return {identifier: found[place] for identifier, place in places.items() if place in found}
 
 
-def _mean(column: Values) -> Mean:
-    return significance.means(np.array(list(column.values()))[:, None])[0]
+def mean_values(found: Mapping[str, Values]) -> dict[str, Mean]:
+    """Return the mean of each metric that has values; metrics of the same questions share their resamples."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, column in found.items():
+        if column:
+            groups.setdefault(tuple(sorted(column)), []).append(name)
+    means: dict[str, Mean] = {}
+    for places, names in groups.items():
+        columns = np.array([[found[name][place] for name in names] for place in places])
+        means.update(zip(names, significance.means(columns), strict=True))
+    return {name: means[name] for name in found if name in means}

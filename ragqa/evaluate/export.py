@@ -58,7 +58,8 @@ def json_lines(run: Run) -> Iterator[str]:
 def read_json_lines(path: Path) -> Run:
     """Return the run in a file that `json_lines` made; raises UsageError when it is none."""
     try:
-        first, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        # Not splitlines: texts may hold U+2028 and its like, which JSON leaves as they are.
+        first, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         if first["form"] != FORM:
             raise UsageError(f"{path} was exported by another ragqa: export it again.")
         about = first["run"]
@@ -71,7 +72,7 @@ def read_json_lines(path: Path) -> Run:
             judge: {int(place): grade for place, grade in kept.items()}
             for judge, kept in first["grades"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__} {error}"
         raise UsageError(
             f"{path} cannot be read as a run ({reason}): ragqa eval export RUN --jsonl makes such files."

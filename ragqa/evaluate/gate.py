@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ragqa.errors import UsageError
 from ragqa.evaluate.comparison import compare_runs
-from ragqa.evaluate.metrics import ANSWERS, JUDGE, default_metrics
+from ragqa.evaluate.metrics import ANSWERS, JUDGE, default_metrics, parse_metrics
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.significance import Difference, holm
 from ragqa.operations import missing_passages
@@ -31,7 +31,7 @@ def judge_run(baseline: Run, run: Run, metrics: Sequence[str]) -> Gate:
 
     Raises UsageError when they have no question or metric in common.
     """
-    names = list(metrics) or [metric.name for metric in default_metrics([baseline])]
+    names = [metric.name for metric in (parse_metrics(metrics) or default_metrics([baseline]))]
     compared = compare_runs([baseline, run], names, baseline)
     lacking = set(names) - {difference.metric for difference in compared}
     if not compared or (metrics and lacking):

@@ -124,7 +124,8 @@ class _Asker:
 
     def warm_up(self) -> None:
         """Load every stage's models, so that no question's time has that in it."""
-        text = self.plan.question_set.questions[0].text
+        # Not the question itself: the encoders would remember it, and it would take no time.
+        text = f"{self.plan.question_set.questions[0].text[:1000]} ?"
         for pipeline in self.pipelines:
             pipeline.search(text, self.depths[id(pipeline)])
         _encode(self.pipelines, text)
@@ -149,7 +150,9 @@ class _Asker:
     ) -> SearchResult:
         depth = self.depths[id(pipeline)]
         config = pipeline.config
-        key = str((config.retrieve.model_dump_json(), config.device, config.dtype, config.candidates, depth))
+        stage = config.retrieve.model_dump_json()
+        corpus = "" if needs_no_corpus(config.retrieve) else pipeline.corpus.path
+        key = str((corpus, stage, config.device, config.dtype, config.candidates, depth))
         if key not in first_stages:
             first_stages[key] = pipeline.candidates(text, depth)
         result = pipeline.rerank(first_stages[key], depth)
@@ -169,6 +172,10 @@ class _Asker:
             request = cell.pipeline.request(found, cell.model, cell.options)
         except NothingFoundError:
             self._record(cell, place, Result("done", ranking, result.timings_ms, Reply(REFUSAL, True)))
+            return
+        except RagqaError as error:
+            # Such as a question that a small model has no room for.
+            self._record(cell, place, Result("failed", ranking, result.timings_ms, None, str(error)))
             return
         if is_remote(cell.model):
             self.workers.submit(lambda: self._send(cell, place, ranking, request))
@@ -225,8 +232,8 @@ class _State:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
-        self.fingerprint = corpus_fingerprint(pipeline)
         self.seen = pipeline.corpus.state()
+        self.fingerprint = corpus_fingerprint(pipeline)
 
     def check(self) -> None:
         seen = self.pipeline.corpus.state()
@@ -273,51 +280,61 @@ def absent_documents(pipelines: Sequence[Pipeline], question_set: QuestionSet) -
 
 
 def _cells(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[_Cell]:
+    """Return the cells, their runs begun or found; what is wrong is said before any of them is stored."""
     absent = absent_documents(pipelines, plan.question_set)
     models = _Models(plan)
-    environment = machine()
     version = code_version()
-    places = range(len(plan.question_set.questions))
+    wanted = [
+        (pipeline, *(models.get(pipeline, name) if plan.answers else (None, {})))
+        for pipeline in pipelines
+        for name in (plan.models if plan.answers else (None,))
+    ]
+    keys = [_key(pipeline, model, options, plan, version) for pipeline, model, options in wanted]
+    _check_options(plan.options, wanted)
+    environment = machine()
+    sizes = {id(pipeline): index_bytes(pipeline) for pipeline in pipelines}
     batch = store.next_batch()
     names: list[str] = []
-    cells = []
-    for pipeline in pipelines:
-        config = pipeline.config
-        depth = max(config.k, min(DEPTH, config.candidates))
-        size = index_bytes(pipeline)
-        for wanted in plan.models if plan.answers else (None,):
-            model, options = models.get(pipeline, wanted) if plan.answers else (None, {})
-            key = RunKey(
-                question_set=plan.question_set.fingerprint,
-                config=dump_config(config),
-                corpus=corpus_fingerprint(pipeline),
-                model=model.model_id if model else None,
-                options=options,
-                prompt=pipeline.prompt_text(model) if model else "",
-                depth=depth,
-                code_version=version,
+    cells: list[_Cell] = []
+    for (pipeline, model, options), key in zip(wanted, keys, strict=True):
+        name = pipeline.config.name
+        names.append(name if model is None else f"{name}/{model.model_id}")
+        run = store.unfinished(key) if plan.resume else None
+        # Two configs that differ in name alone have the same key, but a run each.
+        if run is None or run in {cell.run for cell in cells}:
+            run = store.begin(
+                key,
+                plan.question_set,
+                batch=batch,
+                name=_unique(names),
+                config_name=name,
+                corpus_path=str(pipeline.corpus.path.resolve()),
+                index_bytes=sizes[id(pipeline)],
+                device=_device(pipeline.config.device),
+                environment=environment,
+                absent=absent,
             )
-            names.append(config.name if model is None else f"{config.name}/{model.model_id}")
-            run = store.unfinished(key) if plan.resume else None
-            if run is None:
-                run = store.begin(
-                    key,
-                    plan.question_set,
-                    batch=batch,
-                    name=_unique(names),
-                    config_name=config.name,
-                    corpus_path=str(pipeline.corpus.path.resolve()),
-                    index_bytes=size,
-                    device=_device(config.device),
-                    environment=environment,
-                    absent=absent,
-                )
-            else:
-                store.join_batch(run, batch)
-            todo = frozenset(places) - store.done(run)
-            cells.append(_Cell(run, pipeline, depth, todo, model, options, models.gate(model)))
-    _check_options(plan.options, cells)
+        else:
+            store.join_batch(run, batch)
+        todo = frozenset(range(len(plan.question_set.questions))) - store.done(run)
+        cells.append(_Cell(run, pipeline, key.depth, todo, model, options, models.gate(model)))
     return cells
+
+
+def _key(
+    pipeline: Pipeline, model: llm.Model | None, options: Mapping[str, Any], plan: Plan, version: str
+) -> RunKey:
+    config = pipeline.config
+    return RunKey(
+        question_set=plan.question_set.fingerprint,
+        config=dump_config(config),
+        corpus=corpus_fingerprint(pipeline),
+        model=model.model_id if model else None,
+        options=options,
+        prompt=pipeline.prompt_text(model) if model else "",
+        depth=max(config.k, min(DEPTH, config.candidates)),
+        code_version=version,
+    )
 
 
 class _Models:
@@ -345,10 +362,12 @@ class _Models:
         return self._gates.setdefault(model.model_id if model else "", Gate())
 
 
-def _check_options(given: Mapping[str, str], cells: Sequence[_Cell]) -> None:
+def _check_options(
+    given: Mapping[str, str], wanted: Sequence[tuple[Pipeline, llm.Model | None, Mapping[str, Any]]]
+) -> None:
     for name in given:
-        if not any(name in cell.options for cell in cells):
-            models = ", ".join(sorted({cell.model.model_id for cell in cells if cell.model})) or "no model"
+        if not any(name in options for _, _, options in wanted):
+            models = ", ".join(sorted({model.model_id for _, model, _ in wanted if model})) or "no model"
             raise UsageError(f"None of the models has an option {name!r}: {models}.")
 
 

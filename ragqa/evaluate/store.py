@@ -79,7 +79,9 @@ class RunStore:
         return store
 
     def close(self) -> None:
-        self.connection.close()
+        # Not under a thread that is recording.
+        with self._lock:
+            self.connection.close()
 
     def __enter__(self) -> Self:
         return self

@@ -34,6 +34,8 @@ SHIPPED = ("fts", "dense", "hybrid", "fts-colbert", "hybrid-colbert", "default")
 # With fewer questions, neither part of them says anything.
 FEWEST = 10
 NAME = "tuned"
+# In a row, after which there seems to be nothing left to try.
+MOST_REPEATS = 100
 
 OnPassages = Callable[[int, int | None], None]
 
@@ -189,11 +191,14 @@ class _Bench:
         self.metric = metric
         self._kept: dict[tuple[str, tuple[str, ...]], NDArray[np.float64]] = {}
 
+    def key(self, config: Config) -> str:
+        """Return what two configs share that find the same."""
+        point = self.space.point(config)
+        return dump_config(config) if point is None else repr(sorted(point.items()))
+
     def values(self, config: Config, questions: Sequence[JudgedQuestion]) -> NDArray[np.float64]:
         """Return the metric of each question."""
-        point = self.space.point(config)
-        same = dump_config(config) if point is None else repr(sorted(point.items()))
-        key = same, tuple(question.id for question in questions)
+        key = self.key(config), tuple(question.id for question in questions)
         if key not in self._kept:
             documents = self.finder.documents(config, questions)
             self._kept[key] = question_values(self.metric, questions, documents)
@@ -206,18 +211,20 @@ def _search(
     settings: TuneSettings,
     on_trial: Callable[[Trial, int], None],
 ) -> list[Trial]:
-    """Return the trials of a search with TPE, shipped configs first.
+    """Return the trials of a search with TPE, shipped configs first, no config twice.
 
     The tree-structured Parzen estimator (Bergstra, Bardenet, Bengio and Kégl 2011, NeurIPS 24) tries
-    what is likelier among the best trials so far than among the others; optuna's.
+    what is likelier among the best trials so far than among the others. What it repeats is replaced
+    by a config drawn at random.
     """
     import optuna
 
+    likely = optuna.samplers.TPESampler(seed=settings.seed)
+    anywhere = optuna.samplers.RandomSampler(seed=settings.seed)
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        sampler = optuna.samplers.TPESampler(seed=settings.seed)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = optuna.create_study(direction="maximize", sampler=likely)
     finally:
         optuna.logging.set_verbosity(verbosity)
     shipped = []
@@ -226,11 +233,22 @@ def _search(
         if point is not None:
             study.enqueue_trial(point)
             shipped.append(config)
-    trials = []
-    for number in range(settings.budget):
+    trials: list[Trial] = []
+    seen: set[str] = set()
+    repeats = 0
+    while len(trials) < settings.budget and repeats < MOST_REPEATS:
+        number = len(trials)
+        study.sampler = anywhere if repeats else likely
         asked = study.ask()
         point = bench.space.suggest(asked)
         config = shipped[number] if number < len(shipped) else bench.space.config(point, f"trial-{number}")
+        if (key := bench.key(config)) in seen:
+            # Not told again, which would draw the search to where it has been, and the next is at random.
+            study.tell(asked, state=optuna.trial.TrialState.FAIL)
+            repeats += 1
+            continue
+        seen.add(key)
+        repeats = 0
         trial = Trial(number, config, float(bench.values(config, questions).mean()))
         study.tell(asked, trial.value)
         trials.append(trial)

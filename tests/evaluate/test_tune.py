@@ -87,6 +87,18 @@ def test_the_shipped_configs_are_tried_first(tuned: Tuned) -> None:
         assert trial.config == load_config(trial.config.name)
 
 
+def test_no_config_is_tried_twice(tuned: Tuned) -> None:
+    space = Space((ChunkSettings(),))
+    points = [space.point(trial.config) for trial in tuned.trials]
+    assert None not in points
+    assert len({repr(point) for point in points}) == len(points) == SETTINGS.budget
+
+
+def test_the_search_ends_where_only_repeats_are_left(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Space, "suggest", lambda self, trial: {"first": "dense", "rerank": "none"})
+    assert len(tune(corpus, QUESTIONS, SETTINGS).trials) == len(SHIPPED)
+
+
 def test_a_trial_is_worth_what_the_pipeline_finds_with_its_config(tuned: Tuned, corpus: Corpus) -> None:
     tuning, held_back = split(QUESTIONS.questions, SETTINGS.held_back, SETTINGS.seed)
     kinds = {(trial.config.retrieve.type, trial.config.rerank.type) for trial in tuned.trials}
