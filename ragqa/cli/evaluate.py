@@ -16,7 +16,7 @@ from ragqa.cli.stored import Metrics, Runs
 from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
-    from ragqa.evaluate.matrix import Plan
+    from ragqa.evaluate.matrix import Plan, Progress
     from ragqa.evaluate.questions import QuestionSet
     from ragqa.evaluate.runs import Run
     from ragqa.evaluate.store import RunStore
@@ -100,8 +100,12 @@ def run(
         retries=Retries(tries, timeout),
         resume=resume,
     )
+    if judge and retrieval_only:
+        raise UsageError("There is nothing to judge without answers: leave out --retrieval-only or --judge.")
     names = list(dict.fromkeys(config or CONFIGS))
     with _pipelines(names, db, device) as pipelines, RunStore.open(runs, create=True) as store:
+        # A wrong name is to be noticed before hours of indexing and asking.
+        _check_models(pipelines, plan, judge)
         _index(pipelines)
         finished = _run(pipelines, plan, store)
         judged = _judge(store, finished, judge) if judge else []
@@ -151,9 +155,9 @@ def check(
     from ragqa.evaluate.store import RunStore
 
     parse_metrics(metric or [])
+    before = _baseline(runs, baseline)
+    asked = load_questions(questions, qrels)
     with RunStore.open(runs, create=True) as store:
-        before = _baseline(store, baseline)
-        asked = load_questions(questions, qrels)
         answers = before.answers and (needs_answers(metric) if metric else True)
         plan = Plan(
             question_set=asked.binary() if binary else asked,
@@ -255,12 +259,30 @@ def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run
     """Run the matrix with its progress shown, say what did not go well, and return the runs."""
     from ragqa.evaluate.matrix import run_matrix
 
-    _describe(plan.question_set)
     with show_runs.matrix_progress() as on_progress:
-        numbers = run_matrix(pipelines, plan, store, on_progress)
+        described = False
+
+        def advance(progress: Progress) -> None:
+            nonlocal described
+            # Not before the plan is known to be sound: an error has a line of its own.
+            if not described:
+                described = True
+                _describe(plan.question_set)
+            on_progress(progress)
+
+        numbers = run_matrix(pipelines, plan, store, advance)
     finished = store.find([str(number) for number in numbers])
     show_runs.note_troubles(finished)
     return finished
+
+
+def _check_models(pipelines: Sequence[Pipeline], plan: Plan, judge: str | None) -> None:
+    """Raise UsageError for a model that there is not."""
+    from ragqa.answer.models import find_model
+
+    wanted = [name or pipeline.config.model for pipeline in pipelines for name in plan.models]
+    for name in dict.fromkeys([*(wanted if plan.answers else []), *([judge] if judge else [])]):
+        find_model(name)
 
 
 def _describe(question_set: QuestionSet) -> None:
@@ -282,8 +304,15 @@ def _judge(store: RunStore, runs: Sequence[Run], judge: str) -> list[Any]:
         return judge_runs(store, runs, find_model(judge), on_verdict=lambda done: advance(done, None))
 
 
-def _baseline(store: RunStore, name: str) -> Run:
+def _baseline(runs: Path | None, name: str) -> Run:
     """Return the baseline, a file where there is one of that name and else a stored run."""
     from ragqa.evaluate.export import read_json_lines
+    from ragqa.evaluate.store import RunStore
 
-    return read_json_lines(Path(name)) if Path(name).is_file() else store.find([name])[0]
+    if Path(name).is_file():
+        return read_json_lines(Path(name))
+    try:
+        with RunStore.open(runs) as store:
+            return store.find([name])[0]
+    except UsageError as error:
+        raise UsageError(f"There is no file {name}. {error}") from error

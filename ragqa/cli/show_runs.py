@@ -364,9 +364,10 @@ def judged_json(judged: Judged) -> dict[str, Any]:
 def print_judged(judged: Sequence[Judged]) -> None:
     """Print what a judge made of runs, and how far it agrees with itself."""
     for one in judged:
-        grade = "no verdict" if one.grade is None else f"{one.grade:.3f}"
         about = one.agreement
-        what = f"{one.a}: {grade}" if one.b is None else f"{one.a} against {one.b}: {grade} of the points"
+        points = "" if one.b is None else " of the points"
+        grade = "no verdict" if one.grade is None else f"{one.grade:.3f}{points}"
+        what = f"{one.a}: {grade}" if one.b is None else f"{one.a} against {one.b}: {grade}"
         same = "" if math.isnan(about.share) else f", agrees with itself on {about.share:.0%}"
         first = (
             ""

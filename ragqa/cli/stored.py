@@ -86,7 +86,7 @@ def diff(
     Example: ragqa eval diff fts default --metric nDCG@10
     """
     from ragqa.evaluate.comparison import changes
-    from ragqa.evaluate.metrics import default_metrics
+    from ragqa.evaluate.metrics import default_metrics, parse_metrics, values
 
     found = _find(runs, [a, b])
     if len(found) < 2:
@@ -95,6 +95,9 @@ def diff(
     if not metric and not names:
         raise UsageError("Nothing is known of what is right for these questions, so nothing can be compared.")
     chosen = metric or names[0]
+    for one in found:
+        if not any(values(one, parse_metrics([chosen])).values()):
+            raise UsageError(f"The run {one.label} has no question with a value of {chosen}.")
     listed = changes(found[0], found[1], chosen)
     if json:
         show.print_json(show_runs.diff_json(found[0], found[1], chosen, listed))

@@ -26,6 +26,7 @@ from ragqa.evaluate.runs import DEPTH, RankedPassage, Reply, Result, RunKey
 from ragqa.evaluate.store import RunStore
 from ragqa.operations import Storing, index_bytes
 from ragqa.pipeline import Pipeline
+from ragqa.retrieve.fts import FullTextRetriever
 from ragqa.stages import needs_no_corpus
 from ragqa.types import Answer, SearchResult
 
@@ -292,7 +293,7 @@ def _cells(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[_
     keys = [_key(pipeline, model, options, plan, version) for pipeline, model, options in wanted]
     _check_options(plan.options, wanted)
     environment = machine()
-    sizes = {id(pipeline): index_bytes(pipeline) for pipeline in pipelines}
+    sizes = {id(pipeline): _size(pipeline) for pipeline in pipelines}
     batch = store.next_batch()
     names: list[str] = []
     cells: list[_Cell] = []
@@ -431,6 +432,14 @@ def _databases(stage: StageSettings) -> list[Path]:
         return [path for inner in value for path in walk(inner)] if isinstance(value, list | tuple) else []
 
     return walk(stage.model_dump())
+
+
+def _size(pipeline: Pipeline) -> int:
+    for stage in pipeline.derived().values():
+        # Full text is made at the first search; it has no size before.
+        if isinstance(stage, FullTextRetriever):
+            stage.prepare()
+    return index_bytes(pipeline)
 
 
 def _device(name: str) -> str:

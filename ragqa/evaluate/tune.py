@@ -213,14 +213,14 @@ def _search(
 ) -> list[Trial]:
     """Return the trials of a search with TPE, shipped configs first, no config twice.
 
-    The tree-structured Parzen estimator (Bergstra, Bardenet, Bengio and Kégl 2011, NeurIPS 24) tries
-    what is likelier among the best trials so far than among the others. What it repeats is replaced
-    by a config drawn at random.
+    The tree-structured Parzen estimator (Bergstra, Bardenet, Bengio and Kégl 2011, NeurIPS 24) draws
+    several configs like the best trials so far, and tries the one that is likest them and least like
+    the others. Where that is one that it has had, a single draw takes its place.
     """
     import optuna
 
     likely = optuna.samplers.TPESampler(seed=settings.seed)
-    anywhere = optuna.samplers.RandomSampler(seed=settings.seed)
+    other = optuna.samplers.TPESampler(seed=settings.seed, n_ei_candidates=1)
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -238,12 +238,12 @@ def _search(
     repeats = 0
     while len(trials) < settings.budget and repeats < MOST_REPEATS:
         number = len(trials)
-        study.sampler = anywhere if repeats else likely
+        study.sampler = other if repeats else likely
         asked = study.ask()
         point = bench.space.suggest(asked)
         config = shipped[number] if number < len(shipped) else bench.space.config(point, f"trial-{number}")
         if (key := bench.key(config)) in seen:
-            # Not told again, which would draw the search to where it has been, and the next is at random.
+            # Told again, it would draw the search to where it has been.
             study.tell(asked, state=optuna.trial.TrialState.FAIL)
             repeats += 1
             continue

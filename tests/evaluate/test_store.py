@@ -11,9 +11,12 @@ import pytest
 
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.judge import Verdict
+from ragqa.evaluate.judging import judge_runs
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import RankedPassage, Reply, Result, RunInfo, RunKey
 from ragqa.evaluate.store import RunStore, default_store
+
+from ..conftest import FakeModel
 
 QUESTIONS = QuestionSet(
     "set",
@@ -197,3 +200,49 @@ def test_a_verdict_is_kept_once_and_grades_are_means_of_the_tries(store: RunStor
     assert store.verdicts(a, None, "judge", "other") == []
     assert store.find(["a"])[0].grades == {"judge": {0: 0.75}}
     assert store.find(["b"])[0].grades == {}
+
+
+def test_a_judge_goes_on_where_it_stopped_and_keeps_what_it_said(store: RunStore) -> None:
+    number = begin(store)
+    store.record(number, 0, RESULTS[0])
+    store.record(number, 2, RESULTS[2])
+    judge = FakeModel("judge", ["It fits.\nVerdict: correct"])
+    store.record_verdict(number, None, "judge", "judge-absolute", Verdict(0, 0, "wrong", 0.0, "bad"))
+    store.record_verdict(number, None, "judge", "judge-absolute", Verdict(0, 1, "", None, "", "no verdict"))
+    said: list[int] = []
+    (judged,) = judge_runs(store, store.find(), judge, on_verdict=said.append)
+    # The try that failed, and both of the unanswerable question.
+    assert said == [1, 2, 3]
+    assert len(judge.prompts) == 3
+    assert (judged.a, judged.b, judged.grade) == ("run", None, 0.75)
+    assert (judged.agreement.verdicts, judged.agreement.failures) == (4, 0)
+    assert store.find()[0].grades == {"judge": {0: 0.5, 2: 1.0}}
+    judge_runs(store, store.find(), judge)
+    assert len(judge.prompts) == 3
+    (again,) = judge_runs(store, store.find(), judge, again=True)
+    assert (len(judge.prompts), again.grade) == (7, 1.0)
+
+
+def test_a_judge_of_pairs_gives_the_first_runs_share(store: RunStore) -> None:
+    for name in ("a", "b", "c"):
+        store.record(begin(store, name), 0, RESULTS[0])
+    judge = FakeModel("judge", ["Verdict: first"])
+    judged = judge_runs(store, store.find(), judge, pairwise=True)
+    # It takes the one shown first, in either order: half of the points, and a bias.
+    assert [(one.a, one.b, one.grade) for one in judged] == [
+        ("a", "b", 0.5),
+        ("a", "c", 0.5),
+        ("b", "c", 0.5),
+    ]
+    assert {(one.agreement.share, one.agreement.position_bias) for one in judged} == {(0.0, 1.0)}
+    assert [run.grades for run in store.find()] == [{}, {}, {}]
+
+
+def test_there_is_nothing_to_judge_without_answers(store: RunStore) -> None:
+    begin(store, key=replace(KEY, model=None, options={}))
+    begin(store)
+    judge = FakeModel("judge", [])
+    with pytest.raises(UsageError, match="takes a run with answers"):
+        judge_runs(store, store.find()[:1], judge)
+    with pytest.raises(UsageError, match="takes two runs with answers"):
+        judge_runs(store, store.find(), judge, pairwise=True)
