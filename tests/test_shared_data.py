@@ -9,8 +9,9 @@ import pytest
 
 from ragqa.corpus.loaders import Fields
 from ragqa.evaluate.export import trec_qrels, trec_run
-from ragqa.evaluate.matrix import Plan, run_matrix
+from ragqa.evaluate.matrix import run_matrix
 from ragqa.evaluate.metrics import parse_metrics, values
+from ragqa.evaluate.plan import Plan
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.store import RunStore

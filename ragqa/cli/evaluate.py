@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragqa.cli import show, show_runs
+from ragqa.cli import show, show_comparisons, show_runs
 from ragqa.cli.options import Db, Device, Json, ModelOptions, model_options
 from ragqa.cli.question import open_pipeline
 from ragqa.cli.stored import Metrics, Runs
 from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
-    from ragqa.evaluate.matrix import Plan, Progress
+    from ragqa.evaluate.matrix import Progress
+    from ragqa.evaluate.plan import Plan
     from ragqa.evaluate.questions import QuestionSet
     from ragqa.evaluate.runs import Run
     from ragqa.evaluate.store import RunStore
@@ -84,8 +85,8 @@ def run(
     Example: ragqa eval run questions.jsonl -c fts -c default -m extractive -m gpt-4o-mini
     """
     from ragqa.evaluate.calls import Retries
-    from ragqa.evaluate.matrix import Plan
     from ragqa.evaluate.metrics import parse_metrics
+    from ragqa.evaluate.plan import Plan
     from ragqa.evaluate.questions import load_questions
     from ragqa.evaluate.store import RunStore
 
@@ -114,7 +115,7 @@ def run(
             show.print_json(show_runs.runs_json(finished, metrics, judged))
         else:
             show_runs.print_summary(finished, metrics)
-            show_runs.print_judged(judged)
+            show_comparisons.print_judged(judged)
 
 
 def check(
@@ -149,8 +150,8 @@ def check(
     """
     from ragqa.evaluate.calls import Retries
     from ragqa.evaluate.gate import check_indexed, judge_run, needs_answers
-    from ragqa.evaluate.matrix import Plan
     from ragqa.evaluate.metrics import parse_metrics
+    from ragqa.evaluate.plan import Plan
     from ragqa.evaluate.questions import load_questions
     from ragqa.evaluate.store import RunStore
 
@@ -171,9 +172,9 @@ def check(
             (now,) = _run(pipelines, plan, store)
         gate = judge_run(before, now, metric or [])
     if json:
-        show.print_json(show_runs.gate_json(before, now, gate))
+        show.print_json(show_comparisons.gate_json(before, now, gate))
     else:
-        show_runs.print_gate(before, now, gate)
+        show_comparisons.print_gate(before, now, gate)
     if gate.losses:
         raise typer.Exit(1)
 
@@ -236,9 +237,9 @@ def tune(
         )
     output.write_text(tuned.yaml(), encoding="utf-8")
     if json:
-        show.print_json(show_runs.tuned_json(tuned, output))
+        show.print_json(show_comparisons.tuned_json(tuned, output))
     else:
-        show_runs.print_tuned(tuned, output)
+        show_comparisons.print_tuned(tuned, output)
 
 
 @contextmanager

@@ -167,6 +167,17 @@ def print_timings(timings: Mapping[str, float]) -> None:
     note(", ".join(f"{stage} {value:,.0f} ms" for stage, value in timings.items()))
 
 
+def print_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> None:
+    """Print rows of cells, the first being the heading, in columns as wide as they need."""
+    widths = [max(len(plain(row[column])) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            plain(cell).ljust(width) if column in left else plain(cell).rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
 def size(count: float) -> str:
     """Return a number of bytes as people read it."""
     for unit in ("bytes", "kB", "MB"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragqa.cli import show, show_runs
+from ragqa.cli import show, show_comparisons, show_runs
 from ragqa.cli.options import Json
 from ragqa.errors import UsageError
 
@@ -100,9 +100,9 @@ def diff(
             raise UsageError(f"The run {one.label} has no question with a value of {chosen}.")
     listed = changes(found[0], found[1], chosen)
     if json:
-        show.print_json(show_runs.diff_json(found[0], found[1], chosen, listed))
+        show.print_json(show_comparisons.diff_json(found[0], found[1], chosen, listed))
     else:
-        show_runs.print_diff(found[0], found[1], chosen, listed, limit)
+        show_comparisons.print_diff(found[0], found[1], chosen, listed, limit)
 
 
 def compare(
@@ -129,9 +129,9 @@ def compare(
     differences = compare_runs(listed, metric, first)
     show_runs.note_troubles(listed)
     if json:
-        show.print_json(show_runs.differences_json(listed, differences))
+        show.print_json(show_comparisons.differences_json(listed, differences))
     else:
-        show_runs.print_differences(listed, differences)
+        show_comparisons.print_differences(listed, differences)
 
 
 def export(
@@ -200,9 +200,9 @@ def rejudge(
             on_verdict=lambda done: advance(done, None),
         )
     if json:
-        show.print_json({"judged": [show_runs.judged_json(one) for one in judged]})
+        show.print_json({"judged": [show_comparisons.judged_json(one) for one in judged]})
     else:
-        show_runs.print_judged(judged)
+        show_comparisons.print_judged(judged)
 
 
 def report(

@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 
 from ragqa.evaluate.calls import Retries
-from ragqa.evaluate.matrix import Plan, run_matrix
+from ragqa.evaluate.matrix import run_matrix
+from ragqa.evaluate.plan import Plan
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.store import RunStore

@@ -25,8 +25,9 @@ from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.calls import Retries
-from ragqa.evaluate.matrix import Plan, Progress, run_matrix
+from ragqa.evaluate.matrix import Progress, run_matrix
 from ragqa.evaluate.metrics import parse_metrics, values
+from ragqa.evaluate.plan import Plan
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.store import RunStore
