@@ -28,7 +28,7 @@ CONFIGS = ("fts", "dense", "hybrid", "fts-colbert", "hybrid-colbert", "default")
 Questions = Annotated[
     list[Path],
     typer.Argument(
-        metavar="QUESTIONS...", help="JSON lines, CSV, a BEIR folder, TREC topics or id-tab-question lines."
+        metavar="QUESTIONS", help="JSON lines, CSV, a BEIR folder, TREC topics or id-tab-question lines."
     ),
 ]
 Qrels = Annotated[Path | None, typer.Option("--qrels", help="Judgements, TREC's or BEIR's, in a file.")]

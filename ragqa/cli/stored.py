@@ -25,7 +25,7 @@ Metrics = Annotated[
 ]
 RunNames = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUN...", help="Numbers or names. Default: those of the last eval run."),
+    typer.Argument(metavar="RUN", help="Numbers or names. Default: those of the last eval run."),
 ]
 
 

@@ -69,7 +69,8 @@ class RunStore:
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
         except (OSError, sqlite3.OperationalError) as error:
-            raise RagqaError(f"The file of runs {path} cannot be opened: {error}.") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RagqaError(f"The file of runs {path} cannot be opened: {reason}.") from error
         store = cls(path, connection)
         try:
             store._check()
@@ -279,14 +280,15 @@ class RunStore:
         if not names:
             last = max(info.batch for info in infos)
             return [self.run(info) for info in infos if info.batch == last]
-        found = []
+        found: list[RunInfo] = []
         for name in dict.fromkeys(names):
             matching = [info for info in infos if name in (str(info.id), info.name)]
             if not matching:
                 known = ", ".join(f"{info.id} ({info.name})" for info in infos[-10:])
                 raise UsageError(f"There is no run {name!r} in {self.path}. The last ones: {known}.")
-            found.append(self.run(matching[-1]))
-        return found
+            if matching[-1] not in found:
+                found.append(matching[-1])
+        return [self.run(info) for info in found]
 
     def run(self, info: RunInfo) -> Run:
         """Return a run with its questions and results."""
