@@ -68,7 +68,7 @@ def code_version() -> str:
 
 
 def commit() -> str:
-    """Return the commit of the checkout, with a plus sign where ragqa's files differ from it.
+    """Return the last commit that changed ragqa's files, with a plus sign where they differ from it.
 
     An installed ragqa has none: "unknown".
     """
@@ -81,7 +81,7 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
-        found, changed = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", ".")
+        found, changed = git("log", "-1", "--format=%h", "--", "."), git("status", "--porcelain", ".")
     except OSError:
         return "unknown"
     return f"{found}{'+' if changed else ''}" if found else "unknown"
