@@ -19,7 +19,16 @@ def shipped(folder: str) -> Path:
 
 def default_corpus() -> Path:
     """Return the corpus used without `--db`: `$RAGQA_DB`, else one in the user's data directory."""
-    from_environment = os.environ.get("RAGQA_DB")
+    return _users_file("RAGQA_DB", "corpus.db")
+
+
+def default_runs() -> Path:
+    """Return where runs are kept without `--runs`: `$RAGQA_RUNS`, else in the user's data directory."""
+    return _users_file("RAGQA_RUNS", "runs.db")
+
+
+def _users_file(variable: str, name: str) -> Path:
+    from_environment = os.environ.get(variable)
     if from_environment:
         return Path(from_environment).expanduser()
-    return Path(platformdirs.user_data_dir("ragqa", appauthor=False)) / "corpus.db"
+    return Path(platformdirs.user_data_dir("ragqa", appauthor=False)) / name

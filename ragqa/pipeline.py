@@ -174,16 +174,17 @@ class Pipeline:
     ) -> tuple[llm.Model, dict[str, Any]]:
         """Return the model called `name` (the config's by default) and its options, both checked.
 
-        The config's options are for the config's model: another one gets none of them. Raises
-        UsageError for an unknown model, option or prompt.
+        Raises UsageError for an unknown model, option or prompt.
         """
         from ragqa.answer.models import check_options, find_model, fit
 
         chosen = find_model(name or self.config.model)
         self._prompt(fit(chosen))
-        if options is None:
-            options = self.config.options if name in (None, self.config.model) else {}
-        return chosen, check_options(chosen, options)
+        return chosen, check_options(chosen, self.own_options(name) if options is None else options)
+
+    def own_options(self, model: str | None) -> Mapping[str, Any]:
+        """Return the config's options: they are for the config's model, and another one gets none."""
+        return self.config.options if model in (None, self.config.model) else {}
 
     def request(self, result: SearchResult, model: llm.Model, options: Mapping[str, Any]) -> ModelRequest:
         """Return what `model` is to be sent for `result`: the prompt with the context in it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from ragqa.cli.stored import Metrics, Runs
 from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
+    from ragqa.evaluate.judging import Judged
     from ragqa.evaluate.matrix import Progress
     from ragqa.evaluate.plan import Plan
     from ragqa.evaluate.questions import QuestionSet
@@ -87,13 +88,11 @@ def run(
     from ragqa.evaluate.calls import Retries
     from ragqa.evaluate.metrics import parse_metrics
     from ragqa.evaluate.plan import Plan
-    from ragqa.evaluate.questions import load_questions
     from ragqa.evaluate.store import RunStore
 
     metrics = parse_metrics(metric) if metric else None
-    asked = load_questions(questions, qrels).sample(sample, seed, limit)
     plan = Plan(
-        question_set=asked.binary() if binary else asked,
+        question_set=_load(questions, qrels, binary).sample(sample, seed, limit),
         models=list(dict.fromkeys(model)) if model else [None],
         answers=not retrieval_only,
         options=model_options(option) or {},
@@ -109,8 +108,10 @@ def run(
         _check_models(pipelines, plan, judge)
         _index(pipelines)
         finished = _run(pipelines, plan, store)
-        judged = _judge(store, finished, judge) if judge else []
-        finished = store.find([str(one.info.id) for one in finished])
+        judged: list[Judged] = []
+        if judge:
+            judged = _judge(store, finished, judge)
+            finished = store.find([str(one.info.id) for one in finished])
         if json:
             show.print_json(show_runs.runs_json(finished, metrics, judged))
         else:
@@ -152,16 +153,15 @@ def check(
     from ragqa.evaluate.gate import check_indexed, judge_run, needs_answers
     from ragqa.evaluate.metrics import parse_metrics
     from ragqa.evaluate.plan import Plan
-    from ragqa.evaluate.questions import load_questions
     from ragqa.evaluate.store import RunStore
 
     parse_metrics(metric or [])
     before = _baseline(runs, baseline)
-    asked = load_questions(questions, qrels)
+    asked = _load(questions, qrels, binary)
     with RunStore.open(runs, create=True) as store:
         answers = before.answers and (needs_answers(metric) if metric else True)
         plan = Plan(
-            question_set=asked.binary() if binary else asked,
+            question_set=asked,
             models=[model or before.info.key.model],
             answers=answers,
             workers=workers,
@@ -206,14 +206,13 @@ def tune(
     """
     from ragqa.corpus.database import Corpus
     from ragqa.evaluate import tune as tuning
-    from ragqa.evaluate.questions import load_questions
     from ragqa.files import default_corpus
 
     if output.exists() and not force:
         raise UsageError(f"{output} is there already: --force writes over it.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent} to write {output.name} to.")
-    asked = load_questions(questions, qrels)
+    asked = _load(questions, qrels, binary)
     settings = tuning.TuneSettings(
         metric=metric,
         budget=budget,
@@ -230,7 +229,7 @@ def tune(
     ):
         tuned = tuning.tune(
             corpus,
-            asked.binary() if binary else asked,
+            asked,
             settings,
             on_trial=lambda trial, total: tried(trial.number + 1, total),
             on_passages=advance,
@@ -240,6 +239,13 @@ def tune(
         show.print_json(show_comparisons.tuned_json(tuned, output))
     else:
         show_comparisons.print_tuned(tuned, output)
+
+
+def _load(questions: Sequence[Path], qrels: Path | None, binary: bool) -> QuestionSet:
+    from ragqa.evaluate.questions import load_questions
+
+    loaded = load_questions(questions, qrels)
+    return loaded.binary() if binary else loaded
 
 
 @contextmanager
@@ -261,13 +267,10 @@ def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run
     from ragqa.evaluate.matrix import run_matrix
 
     with show_runs.matrix_progress() as on_progress:
-        described = False
 
         def advance(progress: Progress) -> None:
-            nonlocal described
-            # Not before the plan is known to be sound: an error has a line of its own.
-            if not described:
-                described = True
+            # Told of no question yet, once the plan is known to be sound: an error has a line of its own.
+            if not progress.done:
                 _describe(plan.question_set)
             on_progress(progress)
 
@@ -297,7 +300,7 @@ def _describe(question_set: QuestionSet) -> None:
     )
 
 
-def _judge(store: RunStore, runs: Sequence[Run], judge: str) -> list[Any]:
+def _judge(store: RunStore, runs: Sequence[Run], judge: str) -> list[Judged]:
     from ragqa.answer.models import find_model
     from ragqa.evaluate.judging import judge_runs
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 # Without a terminal progress is a line now and then.
 LINE_EVERY_S = 30.0
-SHOWN_DOCUMENTS = 5
 
 
 # -- what runs are worth ----------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -40,18 +39,26 @@ class EncoderSettings(Strict):
 
 
 class Remembered:
-    """An encoding of questions that keeps the last ones: a question is asked of several stages."""
+    """An encoding of questions that keeps the last ones: a question is asked of several stages.
 
-    def __init__(self, encode: Callable[[Sequence[str]], Iterable[Vectors]]) -> None:
+    `kept` is how many; None: all.
+    """
+
+    def __init__(
+        self, encode: Callable[[Sequence[str]], Iterable[Vectors]], kept: int | None = QUESTIONS_KEPT
+    ) -> None:
         self._encode = encode
-        self._kept: OrderedDict[str, Vectors] = OrderedDict()
+        self._keep = kept
+        self._kept: dict[str, Vectors] = {}
 
     def __call__(self, texts: Sequence[str]) -> list[Vectors]:
+        # What is needed is held here: stages side by side may make each other's questions drop out.
         known = {text: self._kept[text] for text in texts if text in self._kept}
         lacking = [text for text in dict.fromkeys(texts) if text not in known]
         if lacking:
             known.update(zip(lacking, self._encode(lacking), strict=True))
-        self._kept = OrderedDict(list({**self._kept, **known}.items())[-QUESTIONS_KEPT:])
+            kept = {**self._kept, **known}
+            self._kept = kept if self._keep is None else dict(list(kept.items())[-self._keep :])
         return [known[text] for text in texts]
 
 

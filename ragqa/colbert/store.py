@@ -92,6 +92,13 @@ class TokenStore(PassageStore):
         vectors = matrix.vectors[np.concatenate(places)] if places else matrix.vectors
         return TokenMatrix(vectors, offsets_of([len(of) for of in members]))
 
+    @property
+    def question_model(self) -> object:
+        return self.encoder
+
+    def encode_question(self, question: str) -> None:
+        self.encoder.encode_queries([question])
+
     def encode(self, passages: Sequence[Passage]) -> dict[int, Row]:
         return self._rows(passages, self.encoder.encode_documents(_texts(passages)))
 

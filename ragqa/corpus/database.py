@@ -100,9 +100,10 @@ class Corpus:
     def _check(self) -> None:
         """Refuse a file that is not ours, and bring an empty or older one up to date."""
         try:
+            # In the order opposite to that in which somebody else may be making them right now.
+            tables = self.count("sqlite_master")
             application = self._pragma("application_id")
             version = self._pragma("user_version")
-            tables = self.count("sqlite_master")
             if application != APPLICATION_ID and tables:
                 raise RagqaError(
                     f"{self.path} is a SQLite database, but not a ragqa corpus. "

@@ -76,9 +76,19 @@ class PassageStore(ABC):
         return int(self.corpus.connection.execute(query, [self.encoder_row()]).fetchone()[0])
 
     def size(self) -> int:
-        """Return the bytes of the vectors stored from this encoder."""
-        query = f"SELECT coalesce(sum(length(data)), 0) FROM {self.table} WHERE encoder = ?"
+        """Return the bytes that are stored from this encoder."""
+        blobs = " + ".join(f"iif(typeof({name}) = 'blob', length({name}), 0)" for name in self.columns)
+        query = f"SELECT coalesce(sum({blobs}), 0) FROM {self.table} WHERE encoder = ?"
         return int(self.corpus.connection.execute(query, [self.encoder_row()]).fetchone()[0])
+
+    @property
+    @abstractmethod
+    def question_model(self) -> object:
+        """What encodes questions: two stores that share it have a question encoded once."""
+
+    @abstractmethod
+    def encode_question(self, question: str) -> None:
+        """Encode a question ahead of its search; the model remembers it."""
 
     def check(self) -> None:
         """Raise RagqaError when nothing is stored from this encoder, but something from another is."""

@@ -90,29 +90,31 @@ def compare_runs(
         raise UsageError("There is nothing to compare: name two runs (ragqa eval list).")
     places = shared_places(runs)
     metrics = parse_metrics(names) if names else default_metrics(runs)
-    pairs = (
-        [(baseline, run) for run in runs if run is not baseline]
-        if baseline
-        else itertools.combinations(runs, 2)
-    )
-    return [
-        difference
-        for listed in [list(pairs)]
-        for metric in metrics
-        for difference in _compare(runs, listed, metric, places)
-    ]
-
-
-def paired(runs: Sequence[Run], metric: str) -> list[Difference]:
-    """Return the differences of all pairs of `runs` on one metric."""
-    return compare_runs(runs, [metric])
+    pairs = [(baseline, run) for run in runs if run is not baseline] if baseline else []
+    pairs = pairs or list(itertools.combinations(runs, 2))
+    # Not by number: a baseline from a file has the number that it had in another store.
+    label_of = dict(zip(map(id, runs), labels(runs), strict=True))
+    found = {id(run): _by_question(run, metrics, table) for run, table in zip(runs, places, strict=True)}
+    differences: list[Difference] = []
+    for metric in metrics:
+        columns = []
+        for a, b in pairs:
+            of_a, of_b = found[id(a)][metric.name], found[id(b)][metric.name]
+            both = [identifier for identifier in of_a if identifier in of_b]
+            if both:
+                change = np.array([of_b[identifier] - of_a[identifier] for identifier in both])
+                columns.append((label_of[id(a)], label_of[id(b)], change))
+        differences += significance.compare(columns, metric.name)
+    return differences
 
 
 def changes(a: Run, b: Run, metric: str) -> list[Change]:
     """Return the questions whose value differs, the largest difference first, by their place in `a`."""
     places = shared_places([a, b])
-    (measured,) = parse_metrics([metric])
-    of_a, of_b = (_by_question(run, measured, table) for run, table in zip((a, b), places, strict=True))
+    metrics = parse_metrics([metric])
+    of_a, of_b = (
+        _by_question(run, metrics, table)[metrics[0].name] for run, table in zip((a, b), places, strict=True)
+    )
     place_of = {question.id: place for place, question in enumerate(a.questions)}
     found = [
         Change(place_of[identifier], of_a[identifier], of_b[identifier])
@@ -138,25 +140,14 @@ def shared_places(runs: Sequence[Run]) -> list[dict[str, int]]:
     return [{key[0]: place for key, place in table.items() if key in shared} for table in tables]
 
 
-def _compare(
-    runs: Sequence[Run], pairs: Sequence[tuple[Run, Run]], metric: Metric, places: Sequence[dict[str, int]]
-) -> list[Difference]:
-    # Not by number: a baseline from a file has the number that it had in another store.
-    names = dict(zip(map(id, runs), labels(runs), strict=True))
-    columns = {id(run): _by_question(run, metric, table) for run, table in zip(runs, places, strict=True)}
-    listed = []
-    for a, b in pairs:
-        of_a, of_b = columns[id(a)], columns[id(b)]
-        both = [identifier for identifier in of_a if identifier in of_b]
-        if both:
-            differences = np.array([of_b[identifier] - of_a[identifier] for identifier in both])
-            listed.append((names[id(a)], names[id(b)], differences))
-    return significance.compare(listed, metric.name) if listed else []
-
-
-def _by_question(run: Run, metric: Metric, places: Mapping[str, int]) -> dict[str, float]:
-    found: Values = values(run, [metric])[metric.name]
-    return {identifier: found[place] for identifier, place in places.items() if place in found}
+def _by_question(
+    run: Run, metrics: Sequence[Metric], places: Mapping[str, int]
+) -> dict[str, dict[str, float]]:
+    """Return, by metric, the values of the questions at `places`, by question id."""
+    return {
+        name: {identifier: column[place] for identifier, place in places.items() if place in column}
+        for name, column in values(run, metrics).items()
+    }
 
 
 def mean_values(found: Mapping[str, Values]) -> dict[str, Mean]:

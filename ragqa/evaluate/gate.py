@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ragqa.errors import UsageError
 from ragqa.evaluate.comparison import compare_runs
-from ragqa.evaluate.metrics import ANSWERS, JUDGE, default_metrics, parse_metrics
+from ragqa.evaluate.metrics import default_metrics, parse_metrics
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.significance import Difference, holm
 from ragqa.operations import missing_passages
@@ -47,7 +47,7 @@ def judge_run(baseline: Run, run: Run, metrics: Sequence[str]) -> Gate:
 
 def needs_answers(metrics: Sequence[str]) -> bool:
     """Tell whether one of `metrics` is about answers."""
-    return any(name.lower() in {known.lower() for known in (*ANSWERS, JUDGE)} for name in metrics)
+    return any(metric.measure is None for metric in parse_metrics(metrics))
 
 
 def check_indexed(pipeline: Pipeline) -> None:

@@ -215,34 +215,18 @@ def _encode(pipelines: Sequence[Pipeline], text: str) -> dict[int, float | None]
 
     The encoders remember it, so that the stages need not. None: a pipeline has no encoder.
     """
-    from ragqa.colbert.store import TokenStore
-    from ragqa.retrieve.embeddings import DenseStore, EmbeddedEmbedder
-
     took: dict[int, float] = {}
-    used: dict[int, set[int]] = {}
+    found: dict[int, float | None] = {}
     for pipeline in pipelines:
-        stages = pipeline.derived().values()
-        for store in (store for stage in stages if isinstance(stage, Storing) for store in stage.stores):
-            encode: Callable[[Sequence[str]], object]
-            if isinstance(store, TokenStore):
-                encoder, encode = store.encoder, store.encoder.encode_queries
-            elif isinstance(store, DenseStore) and isinstance(store.embedder, EmbeddedEmbedder):
-                encoder, encode = store.embedder.encoder, store.embedder.embed_queries
-            elif isinstance(store, DenseStore):
-                encoder, encode = store.embedder, store.embedder.embed_queries  # type: ignore[assignment]
-            else:
-                continue
-            used.setdefault(id(pipeline), set()).add(id(encoder))
-            if id(encoder) not in took:
+        stages = [stage for stage in pipeline.derived().values() if isinstance(stage, Storing)]
+        stores = {id(store.question_model): store for stage in stages for store in stage.stores}
+        for model, store in stores.items():
+            if model not in took:
                 start = time.perf_counter()
-                encode([text])
-                took[id(encoder)] = (time.perf_counter() - start) * 1000
-    return {
-        id(pipeline): round(sum(took[encoder] for encoder in used[id(pipeline)]), 2)
-        if id(pipeline) in used
-        else None
-        for pipeline in pipelines
-    }
+                store.encode_question(text)
+                took[model] = (time.perf_counter() - start) * 1000
+        found[id(pipeline)] = round(sum(took[model] for model in stores), 2) if stores else None
+    return found
 
 
 def _send_once(request: ModelRequest) -> Outcome[Answer]:

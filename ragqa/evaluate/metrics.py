@@ -98,8 +98,14 @@ def values(run: Run, metrics: Sequence[Metric]) -> dict[str, Values]:
     A question that finds nothing scores zero, and so does one whose documents the corpus lacks. Replies
     that failed are left out: they are no answers, and are counted as failures.
     """
-    found: dict[str, Values] = {}
-    found.update(_retrieval(run, [metric for metric in metrics if metric.measure is not None]))
+    retrieval = [metric for metric in metrics if metric.measure is not None]
+    judged = [place for place in sorted(run.results) if run.questions[place].judged]
+    found: dict[str, Values] = {metric.name: {} for metric in retrieval}
+    if retrieval and judged:
+        relevant = [run.questions[place].relevant for place in judged]
+        documents = [run.results[place].documents for place in judged]
+        for name, column in retrieval_values(retrieval, relevant, documents, run.label).items():
+            found[name] = dict(zip(judged, column, strict=True))
     for metric in metrics:
         if metric.answer is not None:
             found[metric.name] = {
@@ -143,33 +149,36 @@ def ranked_of(run: Run) -> dict[str, dict[str, float]]:
     }
 
 
-def _retrieval(run: Run, metrics: Sequence[Metric]) -> dict[str, Values]:
-    judged = [place for place in sorted(run.results) if run.questions[place].judged]
-    if not metrics or not judged:
-        return {metric.name: {} for metric in metrics}
+def retrieval_values(
+    metrics: Sequence[Metric],
+    relevant: Sequence[Mapping[str, int]],
+    documents: Sequence[Sequence[str]],
+    what: str,
+) -> dict[str, list[float]]:
+    """Return each metric's value for every question, given its judgements and the documents found for it.
+
+    A question with no documents scores zero. Raises UsageError, which names `what` is measured, where
+    the tool behind ir-measures fails.
+    """
     import ir_measures
 
+    # A tool may leave out a question with no result.
+    found = {metric.name: [0.0] * len(relevant) for metric in metrics}
     name_of: dict[Any, str] = {metric.measure: metric.name for metric in metrics}
-    # A tool may leave out a question with no result; it counts as zero.
-    found: dict[str, Values] = {metric.name: dict.fromkeys(judged, 0.0) for metric in metrics}
     # Numbers for ids, because one of the tools (gdeval) knows no other questions, and no spaces.
     numbers: dict[str, str] = {}
 
     def numbered(of: Mapping[str, _Number]) -> dict[str, _Number]:
         return {numbers.setdefault(document, str(len(numbers))): value for document, value in of.items()}
 
-    qrels = {str(place): numbered(run.questions[place].relevant) for place in judged}
-    ranked = {
-        str(place): numbered(document_scores(run.results[place].documents))
-        for place in judged
-        if run.results[place].ranking
-    }
+    qrels = {str(place): numbered(grades) for place, grades in enumerate(relevant)}
+    ranked = {str(place): numbered(document_scores(ids)) for place, ids in enumerate(documents) if ids}
     try:
         for value in ir_measures.iter_calc(list(name_of), qrels, ranked):
             found[name_of[value.measure]][int(value.query_id)] = float(value.value)
     except Exception as error:  # Whatever one of the tools behind ir-measures raises.
         names = ", ".join(metric.name for metric in metrics)
-        raise UsageError(f"ir-measures cannot compute {names} of {run.label}: {error!r}.") from error
+        raise UsageError(f"ir-measures cannot compute {names} of {what}: {error!r}.") from error
     return {metric.name: found[name_of[metric.measure]] for metric in metrics}
 
 

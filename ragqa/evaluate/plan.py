@@ -160,12 +160,11 @@ class _Models:
         """Return the model and its options: those given that it has, or else its config's."""
         from ragqa.answer.models import check_options, find_model
 
-        config = pipeline.config
-        name = wanted or config.model
+        name = wanted or pipeline.config.model
         if name not in self._found:
             self._found[name] = find_model(name)
         model = self._found[name]
-        own = config.options if wanted in (None, config.model) else {}
+        own = pipeline.own_options(wanted)
         given = {key: value for key, value in self.given.items() if key in model.Options.model_fields}
         return model, check_options(model, {**own, **given})
 

@@ -107,9 +107,7 @@ def load_questions(paths: Path | Sequence[Path], qrels: Path | None = None) -> Q
             if question.id in questions:
                 bad.append(f"{where} has the id {question.id!r} of an earlier question")
             questions[question.id] = question
-    if bad:
-        more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
-        raise UsageError(f"{'; '.join(bad[:NAMED])}{more}.")
+    _raise(bad)
     if not questions:
         raise UsageError(f"There is no question in {', '.join(map(str, listed))}.")
     return QuestionSet("+".join(_name(path) for path in listed), tuple(questions.values()))
@@ -135,10 +133,15 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
             grades.setdefault(question, {})[document] = int(grade)
         except ValueError:
             bad.append(f"{path}:{number} is no judgement (qid 0 docid grade, or qid docid grade)")
+    _raise(bad)
+    return grades
+
+
+def _raise(bad: Sequence[str]) -> None:
+    """Raise UsageError that names the first rows that are wrong, if there are any."""
     if bad:
         more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
         raise UsageError(f"{'; '.join(bad[:NAMED])}{more}.")
-    return grades
 
 
 def _rows(path: Path, judgements: Qrels | None, bad: list[str]) -> Iterator[_Row]:

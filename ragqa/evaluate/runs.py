@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
@@ -83,21 +83,7 @@ class RunKey:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the key."""
-        return hashlib.sha256(
-            json.dumps(
-                [
-                    self.question_set,
-                    self.config,
-                    self.corpus,
-                    self.model,
-                    dict(self.options),
-                    self.prompt,
-                    self.depth,
-                    self.code_version,
-                ],
-                sort_keys=True,
-            ).encode()
-        ).hexdigest()
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +13,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import platformdirs
-
 from ragqa.errors import RagqaError, UsageError
-from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
-from ragqa.evaluate.runs import RankedPassage, Reply, Result, Run, RunInfo, RunKey
+from ragqa.evaluate.questions import QuestionSet
+from ragqa.evaluate.rows import (
+    QUESTION_COLUMNS,
+    RESULT_COLUMNS,
+    RUN_COLUMNS,
+    info_of,
+    question_of,
+    question_row,
+    result_of,
+    result_row,
+)
+from ragqa.evaluate.runs import Result, Run, RunInfo, RunKey
+from ragqa.files import default_runs
 
 if TYPE_CHECKING:
     from ragqa.evaluate.judge import Verdict
@@ -27,23 +35,6 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x72677172
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
-
-_RUN_COLUMNS = (
-    "id, batch, name, created, question_set, config_name, config, corpus, corpus_path, model, options,"
-    " prompt, depth, code_version, device, environment, index_bytes, absent"
-)
-_RESULT_COLUMNS = (
-    "place, status, reason, attempts, ranking, timings_ms, answer, refused, cited, context, context_tokens,"
-    " input_tokens, output_tokens, cost"
-)
-
-
-def default_store() -> Path:
-    """Return where runs are kept without `--runs`: `$RAGQA_RUNS`, else in the user's data directory."""
-    from_environment = os.environ.get("RAGQA_RUNS")
-    if from_environment:
-        return Path(from_environment).expanduser()
-    return Path(platformdirs.user_data_dir("ragqa", appauthor=False)) / "runs.db"
 
 
 class RunStore:
@@ -60,7 +51,7 @@ class RunStore:
 
         Raises RagqaError when there is none, or when it is something else or a newer ragqa's.
         """
-        path = Path(path).expanduser() if path else default_store()
+        path = Path(path).expanduser() if path else default_runs()
         if not path.exists() and not create:
             raise UsageError(f"There are no runs at {path} yet: ragqa eval run QUESTIONS makes some.")
         try:
@@ -94,9 +85,10 @@ class RunStore:
 
     def _check(self) -> None:
         try:
+            # In the order opposite to that in which somebody else may be making them right now.
+            (tables,) = self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             (application,) = self.connection.execute("PRAGMA application_id").fetchone()
             (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-            (tables,) = self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if application != APPLICATION_ID and tables:
                 raise RagqaError(f"{self.path} is a SQLite database, but no file of runs.")
             if version > SCHEMA_VERSION:
@@ -111,14 +103,17 @@ class RunStore:
             raise RagqaError(f"{self.path} is not a SQLite database ({error}).") from error
 
     def _migrate(self) -> None:
+        from filelock import FileLock
         from sqlite_utils import Database
 
         from ragqa.evaluate.schema import migrations
 
-        self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self.connection.execute("PRAGMA journal_mode = WAL")
-        migrations.apply(Database(self.connection))
-        self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        # Two commands may begin a new file at once; whoever comes second finds nothing left to do.
+        with FileLock(f"{self.path}.lock", timeout=BUSY_TIMEOUT_S):
+            self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            migrations.apply(Database(self.connection))
+            self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -197,34 +192,7 @@ class RunStore:
 
     def record(self, run: int, place: int, result: Result) -> None:
         """Keep one result, instead of an earlier one of the same question; it is on disk on return."""
-        reply = result.reply
-        row = {
-            "run": run,
-            "place": place,
-            "created": _now(),
-            "status": result.status,
-            "reason": result.reason,
-            "attempts": result.attempts,
-            "ranking": json.dumps(
-                [
-                    [p.document_id, p.passage_id, _short(p.score), _short_all(p.scores)]
-                    for p in result.ranking
-                ],
-                ensure_ascii=False,
-            ),
-            "timings_ms": json.dumps(dict(result.timings_ms)),
-        }
-        if reply is not None:
-            row |= {
-                "answer": reply.text,
-                "refused": int(reply.refused),
-                "cited": json.dumps(list(reply.cited), ensure_ascii=False),
-                "context": reply.context,
-                "context_tokens": reply.context_tokens,
-                "input_tokens": reply.input_tokens,
-                "output_tokens": reply.output_tokens,
-                "cost": reply.cost,
-            }
+        row = {"run": run, "place": place, "created": _now(), **result_row(result)}
         with self._transaction() as connection:
             _insert(connection, "results", row, replace=True)
 
@@ -252,9 +220,9 @@ class RunStore:
 
     def infos(self) -> list[RunInfo]:
         """Return all runs, oldest first."""
-        rows = self.connection.execute(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id").fetchall()
+        rows = self.connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id").fetchall()
         sets = dict(self.connection.execute("SELECT id, fingerprint FROM question_sets").fetchall())
-        return [_info(row, sets[row[4]]) for row in rows]
+        return [info_of(row, sets[row[4]]) for row in rows]
 
     def counts(self) -> dict[int, tuple[int, int, int]]:
         """Return, by run: questions done, failed, and in the set."""
@@ -293,7 +261,7 @@ class RunStore:
     def run(self, info: RunInfo) -> Run:
         """Return a run with its questions and results."""
         rows = self.connection.execute(
-            f"SELECT {_RESULT_COLUMNS} FROM results WHERE run = ? ORDER BY place", [info.id]
+            f"SELECT {RESULT_COLUMNS} FROM results WHERE run = ? ORDER BY place", [info.id]
         )
         grades: dict[str, dict[int, float]] = {}
         verdicts = self.connection.execute(
@@ -303,7 +271,7 @@ class RunStore:
         )
         for judge, place, grade in verdicts:
             grades.setdefault(judge, {})[place] = grade
-        results = {row[0]: _result(row) for row in rows}
+        results = {row[0]: result_of(row) for row in rows}
         return Run(info, self._questions(info.key.question_set), results, grades)
 
     def verdicts(self, run: int, other: int | None, judge: str, rubric: str) -> list[Verdict]:
@@ -322,19 +290,10 @@ class RunStore:
             "SELECT id, name FROM question_sets WHERE fingerprint = ?", [fingerprint]
         ).fetchone()
         rows = self.connection.execute(
-            "SELECT id, question, relevant, golden_answers, type, unanswerable FROM questions"
-            " WHERE question_set = ? ORDER BY place",
+            f"SELECT {QUESTION_COLUMNS} FROM questions WHERE question_set = ? ORDER BY place",
             [number],
         )
-        return QuestionSet(
-            name,
-            tuple(
-                JudgedQuestion(
-                    row[0], row[1], json.loads(row[2]), tuple(json.loads(row[3])), row[4], bool(row[5])
-                )
-                for row in rows
-            ),
-        )
+        return QuestionSet(name, tuple(map(question_of, rows)))
 
 
 def _keep_questions(connection: sqlite3.Connection, question_set: QuestionSet) -> int:
@@ -348,19 +307,7 @@ def _keep_questions(connection: sqlite3.Connection, question_set: QuestionSet) -
     number = _insert(connection, "question_sets", row)
     connection.executemany(
         "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                number,
-                place,
-                question.id,
-                question.text,
-                question.type,
-                int(question.unanswerable),
-                json.dumps(question.relevant, ensure_ascii=False),
-                json.dumps(question.golden_answers, ensure_ascii=False),
-            )
-            for place, question in enumerate(question_set.questions)
-        ],
+        [(number, place, *question_row(question)) for place, question in enumerate(question_set.questions)],
     )
     return number
 
@@ -374,53 +321,6 @@ def _insert(
         f"{verb} INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values())
     )
     return int(cursor.lastrowid or 0)
-
-
-def _info(row: tuple[Any, ...], question_set: str) -> RunInfo:
-    (identifier, batch, name, created, _, config_name, config, corpus, corpus_path, model, options,
-     prompt, depth, code_version, device, environment, index_bytes, absent) = row  # fmt: skip
-    key = RunKey(question_set, config, corpus, model, json.loads(options), prompt, depth, code_version)
-    return RunInfo(
-        id=identifier,
-        batch=batch,
-        name=name,
-        created=created,
-        key=key,
-        config_name=config_name,
-        corpus_path=corpus_path,
-        index_bytes=index_bytes,
-        device=device,
-        environment=json.loads(environment),
-        absent=json.loads(absent),
-    )
-
-
-def _result(row: tuple[Any, ...]) -> Result:
-    (_, status, reason, attempts, ranking, timings, answer, refused, cited, context, context_tokens,
-     input_tokens, output_tokens, cost) = row  # fmt: skip
-    reply = None
-    if answer is not None:
-        reply = Reply(
-            text=answer,
-            refused=bool(refused),
-            cited=tuple(json.loads(cited)),
-            context=context,
-            context_tokens=context_tokens,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            cost=cost,
-        )
-    passages = tuple(RankedPassage(*passage) for passage in json.loads(ranking))
-    return Result(status, passages, json.loads(timings), reply, reason, attempts)
-
-
-def _short(value: float) -> float:
-    """Return a score with as many digits as any ranking rests on."""
-    return float(f"{value:.7g}")
-
-
-def _short_all(scores: Mapping[str, float]) -> dict[str, float]:
-    return {stage: _short(score) for stage, score in scores.items()}
 
 
 def _now() -> str:

@@ -20,11 +20,11 @@ from ragqa.config import ChunkSettings, Config, dump_config, explain, load_confi
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import corpus_chunking
 from ragqa.errors import UsageError
-from ragqa.evaluate.metrics import Metric, parse_metrics
+from ragqa.evaluate.metrics import Metric, parse_metrics, retrieval_values
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.significance import Difference, compare
 from ragqa.evaluate.tuning.copies import working_copy
-from ragqa.evaluate.tuning.search import Finder, question_values
+from ragqa.evaluate.tuning.search import Finder
 from ragqa.evaluate.tuning.space import DEPTHS, Space, cost
 from ragqa.operations import build_index, missing_passages
 from ragqa.pipeline import Pipeline
@@ -201,7 +201,9 @@ class _Bench:
         key = self.key(config), tuple(question.id for question in questions)
         if key not in self._kept:
             documents = self.finder.documents(config, questions)
-            self._kept[key] = question_values(self.metric, questions, documents)
+            relevant = [question.relevant for question in questions]
+            (column,) = retrieval_values([self.metric], relevant, documents, config.name).values()
+            self._kept[key] = np.array(column)
         return self._kept[key]
 
 

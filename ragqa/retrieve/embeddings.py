@@ -145,6 +145,14 @@ class DenseStore(PassageStore):
         self.codec: Codec = codec
         self._kept: tuple[tuple[int, int], DenseMatrix] | None = None
 
+    @property
+    def question_model(self) -> object:
+        # The embedded model's token vectors and their mean come from one pass.
+        return self.embedder.encoder if isinstance(self.embedder, EmbeddedEmbedder) else self.embedder
+
+    def encode_question(self, question: str) -> None:
+        self.embedder.embed_queries([question])
+
     def encode(self, passages: Sequence[Passage]) -> dict[int, Row]:
         texts = [indexed_text(passage)[0] for passage in passages]
         return self.rows_of(passages, self.embedder.embed_documents(texts))

@@ -126,3 +126,12 @@ def test_a_passage_is_encoded_with_its_title_and_headings(
     encoded, start = indexed_text(passage)
     assert encoded == expected
     assert encoded[start:] == text
+
+
+def test_its_size_is_what_status_says(corpus: Corpus) -> None:
+    store = TokenStore(corpus, load_encoder(EncoderSettings(), Compute("cpu")))
+    store.build()
+    (size,) = [
+        stored["bytes"] for stored in stored_encoders(corpus) if stored["fingerprint"] == store.fingerprint
+    ]
+    assert 0 < store.size() == size

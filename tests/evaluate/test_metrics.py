@@ -13,6 +13,7 @@ from ragqa.evaluate.metrics import (
     parse_metrics,
     qrels_of,
     ranked_documents,
+    retrieval_values,
     values,
 )
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
@@ -158,3 +159,13 @@ def test_a_document_counts_once_at_its_best_passage() -> None:
     documents = ranked_documents([hit("a", 1), hit("a", 2), hit("b", 3)])
     assert documents == ["a", "b"]
     assert document_scores(documents) == {"a": 1.0, "b": 1 / 2}
+
+
+def test_documents_found_are_worth_what_ir_measures_says_of_them() -> None:
+    found = retrieval_values(
+        parse_metrics(["RR@10", "P@2"]),
+        [{"coffee.md": 1}, {"tea.html": 1}],
+        [["tea.html", "coffee.md"], []],
+        "a strategy",
+    )
+    assert found == {"RR@10": [0.5, 0.0], "P@2": [0.5, 0.0]}

@@ -135,7 +135,7 @@ def test_a_report_has_all_its_parts() -> None:
         "2026-01-01 10:00 to 2026-01-03 10:00 UTC",
         "cpu, A processor",
         "nDCG@10",
-        "1.0 MiB",
+        "1.0 MB",
         '<td class="text best">run3 is better</td>',
     ):
         assert part in page, part

@@ -14,7 +14,8 @@ from ragqa.evaluate.judge import Verdict
 from ragqa.evaluate.judging import judge_runs
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import RankedPassage, Reply, Result, RunInfo, RunKey
-from ragqa.evaluate.store import RunStore, default_store
+from ragqa.evaluate.store import RunStore
+from ragqa.files import default_runs
 
 from ..conftest import FakeModel
 
@@ -162,7 +163,7 @@ def test_runs_of_a_newer_ragqa_are_refused(store: RunStore) -> None:
 
 def test_the_file_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RAGQA_RUNS", raising=False)
-    assert default_store().name == "runs.db"
+    assert default_runs().name == "runs.db"
     monkeypatch.setenv("RAGQA_RUNS", str(tmp_path / "mine.db"))
     with RunStore.open(create=True) as opened:
         assert opened.path == tmp_path / "mine.db"
@@ -246,3 +247,23 @@ def test_there_is_nothing_to_judge_without_answers(store: RunStore) -> None:
         judge_runs(store, store.find()[:1], judge)
     with pytest.raises(UsageError, match="takes two runs with answers"):
         judge_runs(store, store.find(), judge, pairwise=True)
+
+
+def test_commands_that_begin_the_same_new_file_at_once_all_open_it(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+    together = threading.Barrier(8)
+
+    def open_it() -> None:
+        together.wait()
+        try:
+            with RunStore.open(tmp_path / "new.db", create=True) as store:
+                assert store.infos() == []
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

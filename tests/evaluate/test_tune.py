@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ragqa.colbert.encoder import Vectors
+from ragqa.colbert.lean import LeanEncoder
 from ragqa.config import ChunkSettings, Config, load_config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import corpus_chunking
@@ -16,7 +17,6 @@ from ragqa.evaluate.metrics import document_scores, ranked_documents
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import DEPTH
 from ragqa.evaluate.tune import SHIPPED, Trial, Tuned, TuneSettings, split, tune
-from ragqa.evaluate.tuning import search
 from ragqa.evaluate.tuning.copies import copies_folder, working_copy
 from ragqa.evaluate.tuning.space import Space
 from ragqa.pipeline import Pipeline
@@ -159,13 +159,14 @@ def test_each_question_is_searched_and_encoded_once(corpus: Corpus, monkeypatch:
         searched[query, self.settings.weights.title, self.settings.weights.headings] += 1
         return search_fts(self, query, k)
 
-    class Counting(search.RememberingEncoder):
-        def _encode(self, text: str) -> Vectors:
-            encoded[text] += 1
-            return super()._encode(text)
+    encode = LeanEncoder.encode_queries
+
+    def counted_texts(self: LeanEncoder, texts: Sequence[str]) -> list[Vectors]:
+        encoded.update(texts)
+        return encode(self, texts)
 
     monkeypatch.setattr(FullTextRetriever, "search", counted)
-    monkeypatch.setattr(search, "RememberingEncoder", Counting)
+    monkeypatch.setattr(LeanEncoder, "encode_queries", counted_texts)
     tune(corpus, QUESTIONS, replace(SETTINGS, budget=8))
     assert set(searched.values()) == set(encoded.values()) == {1}
     assert set(encoded) == {question.text for question in QUESTIONS.questions}
@@ -277,13 +278,3 @@ def test_a_shipped_config_is_a_point_that_makes_the_same_config(name: str) -> No
 )
 def test_a_config_that_is_not_in_the_space_has_no_point(data: dict[str, object]) -> None:
     assert Space((ChunkSettings(),)).point(parse_config(data, "other")) is None
-
-
-def test_a_metric_is_0_for_a_question_that_finds_nothing() -> None:
-    from ragqa.evaluate.metrics import parse_metrics
-
-    questions = list(QUESTIONS.questions[:2])
-    values = search.question_values(
-        parse_metrics(["RR@10"])[0], questions, {"0": ["tea.html", "coffee.md"], "1": []}
-    )
-    assert values == pytest.approx(np.array([0.5, 0.0]))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from ragqa.errors import UsageError
-from ragqa.evaluate.comparison import Row, changes, paired, shared_places, summarise
+from ragqa.evaluate.comparison import Row, changes, compare_runs, shared_places, summarise
 from ragqa.evaluate.metrics import Values, default_metrics, parse_metrics, values
 from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.evaluate.runs import Result, Run
@@ -124,7 +124,7 @@ def study(runs: Sequence[Run], pair: tuple[Run, Run] | None, metric: str | None)
         rows=rows,
         metrics=names,
         values=[values(run, metrics) for run in listed],
-        differences=paired(listed, names[0]) if names and len(listed) > 1 else [],
+        differences=compare_runs(listed, names[:1]) if names and len(listed) > 1 else [],
         pair=chosen,
     )
 

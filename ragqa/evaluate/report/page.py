@@ -66,10 +66,10 @@ def report_html(runs: Sequence[Run], pair: tuple[Run, Run] | None = None, metric
 def _drawn(study: Study, told: Sequence[Telling]) -> dict[str, str | None]:
     """Return the plots by name; None for one that has nothing to show."""
     took = [row.latency_ms.get("total", (None,))[0] for row in study.rows]
-    sizes = [run.info.index_bytes / 2**20 if run.info.index_bytes else None for run in study.runs]
+    sizes = [run.info.index_bytes / 1e6 if run.info.index_bytes else None for run in study.runs]
     return {
         "latency": plots.quality_against(study, took, "median ms per question", "latency"),
-        "size": plots.quality_against(study, sizes, "index, MiB", "size"),
+        "size": plots.quality_against(study, sizes, "index, MB", "size"),
         "scatter": plots.scatter(study, told),
         "types": plots.distributions(study),
     }
@@ -132,10 +132,10 @@ def _ms(took: float) -> str:
 
 
 def _size(count: int) -> str:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
-    return f"{count:,} B"
+    return f"{count:,} bytes"
 
 
 def _verdict(difference: Difference) -> str:

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
+from ragqa.colbert.encoder import Remembered, TokenEncoder, Vectors
 from ragqa.config import ChunkSettings, Config, StageSettings
 from ragqa.corpus.database import Corpus
-from ragqa.errors import UsageError
-from ragqa.evaluate.metrics import Metric, document_scores, ranked_documents
+from ragqa.evaluate.metrics import ranked_documents
 from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.evaluate.runs import DEPTH
 from ragqa.pipeline import Pipeline
@@ -72,39 +71,22 @@ class RememberingEncoder:
         self.encoder = encoder
         self.identity: Mapping[str, Any] = encoder.identity
         self.dimensions = encoder.dimensions
-        self._kept: dict[str, Vectors] = {}
-
-    def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
-        return [_kept(self._kept, text, self._encode) for text in texts]
-
-    def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
-        return self.encoder.encode_documents(texts)
-
-    def document_spans(self, texts: Sequence[str]) -> list[Spans]:
-        return self.encoder.document_spans(texts)
-
-    def _encode(self, text: str) -> Vectors:
-        return self.encoder.encode_queries([text])[0]
+        self.encode_documents = encoder.encode_documents
+        self.document_spans = encoder.document_spans
+        self.encode_queries = Remembered(encoder.encode_queries, kept=None)
 
 
 class RememberingEmbedder:
     """An Embedder that embeds each question once."""
 
     def __init__(self, embedder: Embedder) -> None:
-        self.embedder = embedder
         self.identity: Mapping[str, Any] = embedder.identity
         self.dimensions = embedder.dimensions
-        self._kept: dict[str, Vectors] = {}
+        self.embed_documents = embedder.embed_documents
+        self._remembered = Remembered(embedder.embed_queries, kept=None)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return np.stack([_kept(self._kept, text, self._embed) for text in texts])
-
-    def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        return self.embedder.embed_documents(texts)
-
-    def _embed(self, text: str) -> Vectors:
-        row: Vectors = self.embedder.embed_queries([text])[0]
-        return row
+        return np.stack(self._remembered(texts))
 
 
 class Finder:
@@ -122,17 +104,14 @@ class Finder:
         self._encoders: dict[int, RememberingEncoder] = {}
         self._embedders: dict[int, RememberingEmbedder] = {}
 
-    def documents(self, config: Config, questions: Sequence[JudgedQuestion]) -> dict[str, list[str]]:
-        """Return the documents that `config` finds for each question, by its id, best passage first.
+    def documents(self, config: Config, questions: Sequence[JudgedQuestion]) -> list[list[str]]:
+        """Return the documents that `config` finds for each question, best passage first.
 
         As many passages are asked for as by a run.
         """
         pipeline = self._pipeline(config)
         passages = min(DEPTH, config.candidates)
-        return {
-            question.id: ranked_documents(pipeline.search(question.text, passages).hits)
-            for question in questions
-        }
+        return [ranked_documents(pipeline.search(question.text, passages).hits) for question in questions]
 
     def _pipeline(self, config: Config) -> Pipeline:
         """Return the pipeline of `config` with stages that remember."""
@@ -165,27 +144,6 @@ class Finder:
             key,
             lambda _: RememberingRetriever(retriever, stage.type, self.depth, passages),
         )
-
-
-def question_values(
-    metric: Metric, questions: Sequence[JudgedQuestion], documents: Mapping[str, Sequence[str]]
-) -> NDArray[np.float64]:
-    """Return the metric of each question's documents, shape (questions,); 0 for one that finds nothing.
-
-    Raises UsageError for a metric that ir-measures knows but cannot compute here.
-    """
-    import ir_measures
-
-    assert metric.measure is not None, "a metric of retrieval"
-    qrels = {question.id: question.relevant for question in questions}
-    ranked = {question: document_scores(found) for question, found in documents.items() if found}
-    values = dict.fromkeys(qrels, 0.0)
-    try:
-        for value in ir_measures.iter_calc([metric.measure], qrels, ranked):
-            values[value.query_id] = float(value.value)
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(f"The metric {metric.name} cannot be computed: {error}.") from error
-    return np.array([values[question.id] for question in questions])
 
 
 def _kept(store: dict[_Key, _Value], key: _Key, make: Callable[[_Key], _Value]) -> _Value:
