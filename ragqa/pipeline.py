@@ -56,6 +56,7 @@ class Pipeline:
         self.config = config
         self.corpus = corpus
         self._resources = Resources(corpus, compute, note, config.chunk)
+        self._templates: dict[str, Template] = {}
 
     @classmethod
     def from_config(cls, config: str | Config = "default", db: Path | str | None = None) -> Self:
@@ -229,7 +230,10 @@ class Pipeline:
     def _prompt(self, fitting: Fit) -> Template:
         from ragqa.answer.prompts import load_prompt
 
-        return load_prompt(fitting.prompt if self.config.prompt == "auto" else self.config.prompt)
+        name = fitting.prompt if self.config.prompt == "auto" else self.config.prompt
+        if name not in self._templates:
+            self._templates[name] = load_prompt(name)
+        return self._templates[name]
 
     def _context(self, question: str, hits: tuple[Hit, ...], fitting: Fit, room: int | None) -> Context:
         from ragqa.answer.context import Budget, assemble, assemble_sentences

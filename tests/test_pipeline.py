@@ -126,3 +126,16 @@ def test_a_question_keeps_its_words_and_loses_what_cannot_be_stored() -> None:
     assert check_question("  why\ud800\0now ") == "why? now"
     with pytest.raises(UsageError, match="10,001 characters"):
         check_question("a" * (MAX_QUESTION_CHARACTERS + 1))
+
+
+def test_a_prompt_is_read_once_however_many_questions_it_serves(
+    pipeline: Pipeline, fake_models: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ragqa.answer import prompts
+
+    read: list[str] = []
+    load = prompts.load_prompt
+    monkeypatch.setattr(prompts, "load_prompt", lambda name: (read.append(name), load(name))[1])
+    for _ in range(2):
+        pipeline.ask(QUESTION, model="fake")
+    assert read == ["answer"]

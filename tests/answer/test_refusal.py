@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from ragqa.answer.prompts import load_prompt
 from ragqa.answer.refusal import LONGEST, REFUSAL, is_refusal
 
 
@@ -58,3 +59,7 @@ def test_a_long_answer_that_says_what_is_lacking_is_no_refusal(lack: str) -> Non
     assert is_refusal(lack)
     answer = "Use 60 grams of beans for one litre of water, ground medium for a paper filter [1]. "
     assert not is_refusal(answer * (LONGEST // len(answer) + 1) + lack)
+
+
+def test_the_prompt_asks_for_the_very_sentence_that_is_looked_for() -> None:
+    assert REFUSAL in (load_prompt("answer").system or "")
