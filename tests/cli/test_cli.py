@@ -263,12 +263,8 @@ def test_control_characters_of_documents_never_reach_the_terminal(ragqa: Run, tm
 HEAVY = ("torch", "transformers", "sentence_transformers", "ragatouille", "llm", "sqlite_utils", "pandas")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["search", "tea", "-c", "fts"], ["status"], ["configs"]],
-    ids=lambda arguments: " ".join(arguments),
-)
-def test_light_commands_import_nothing_heavy(db: Path, arguments: list[str]) -> None:
+def imported(arguments: list[str], names: tuple[str, ...], environment: dict[str, str]) -> list[str]:
+    """Run the command line, which must succeed, and return those of the modules `names` that it imported."""
     program = (
         "import sys\n"
         f"sys.argv = ['ragqa', *{arguments!r}]\n"
@@ -277,16 +273,26 @@ def test_light_commands_import_nothing_heavy(db: Path, arguments: list[str]) -> 
         "    main()\n"
         "except SystemExit as stop:\n"
         "    assert not stop.code, stop.code\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+        f"print(*[name for name in {names!r} if name in sys.modules], file=sys.stderr)\n"
     )
     process = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "RAGQA_DB": str(db)},
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **environment}
     )
     assert process.returncode == 0, process.stderr
-    assert process.stderr.splitlines()[-1] == "[]"
+    return process.stderr.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["search", "tea", "-c", "fts"], ["status"], ["configs"]],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_light_commands_import_nothing_heavy(db: Path, arguments: list[str]) -> None:
+    assert imported(arguments, HEAVY, {"RAGQA_DB": str(db)}) == []
+
+
+def test_what_a_command_imports_is_noticed(db: Path) -> None:
+    assert imported(["search", "tea", "-c", "dense"], ("numpy", "torch"), {"RAGQA_DB": str(db)}) == ["numpy"]
 
 
 def test_a_reranked_search_imports_no_torch_once_indexed(db: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.test_cli import HEAVY, result
+from tests.cli.test_cli import HEAVY, imported, result
 from tests.conftest import Run
 
 # id, question, relevant document, golden answer; the last two have no document and an absent one.
@@ -464,21 +464,4 @@ HEAVY_HERE = (*HEAVY, "matplotlib", "optuna", "ir_measures", "scipy", "numpy", "
 
 @pytest.mark.parametrize("arguments", [["list"], ["--help"]], ids=lambda arguments: " ".join(arguments))
 def test_light_commands_import_nothing_heavy(runs: Path, arguments: list[str]) -> None:
-    program = (
-        "import sys\n"
-        f"sys.argv = ['ragqa', 'eval', *{arguments!r}]\n"
-        "from ragqa.cli.app import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as stop:\n"
-        "    assert not stop.code, stop.code\n"
-        f"print([name for name in {HEAVY_HERE!r} if name in sys.modules], file=sys.stderr)\n"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "RAGQA_RUNS": str(runs)},
-    )
-    assert process.returncode == 0, process.stderr
-    assert process.stderr.splitlines()[-1] == "[]"
+    assert imported(["eval", *arguments], HEAVY_HERE, {"RAGQA_RUNS": str(runs)}) == []
