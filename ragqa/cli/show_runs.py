@@ -197,14 +197,18 @@ def matrix_progress() -> Iterator[Callable[[Progress], None]]:
 
 
 def _line_by_line() -> Callable[[Progress], None]:
-    start = last = time.monotonic()
+    last = time.monotonic()
+    # When the first question was done: what models take to load says nothing of the others.
+    start: float | None = None
 
     def advance(progress: Progress) -> None:
-        nonlocal last
+        nonlocal last, start
         now = time.monotonic()
-        if now - last >= LINE_EVERY_S and progress.done:
+        if start is None and progress.done:
+            start = now
+        if now - last >= LINE_EVERY_S and progress.done > 1 and start is not None:
             last = now
-            left = (now - start) / progress.done * (progress.total - progress.done)
+            left = (now - start) / (progress.done - 1) * (progress.total - progress.done)
             about = _so_far(progress)
             print(
                 f"{progress.done:,} of {progress.total:,}, about {left:,.0f} s left{about and ', ' + about}",
