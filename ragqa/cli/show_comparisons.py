@@ -52,7 +52,10 @@ def print_differences(runs: Sequence[Run], differences: Sequence[Difference]) ->
         elif not certain:
             print(f"None of these {len(listed):,} differences is significant: each could be chance.")
         elif len(certain) < len(listed):
-            print(f"The other {len(listed) - len(certain):,} differences are not significant.")
+            left = len(listed) - len(certain)
+            print(
+                f"The other {f'{left:,} differences are' if left > 1 else 'difference is'} not significant."
+            )
         print()
 
 
