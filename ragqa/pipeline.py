@@ -27,16 +27,17 @@ from ragqa.stages import (
     merge,
     needs_no_corpus,
 )
-from ragqa.types import Answer, Context, Hit, SearchResult
+from ragqa.types import Answer, Context, SearchResult
 
 if TYPE_CHECKING:
     import llm
     from llm import Template
 
-    from ragqa.answer.evidence import SentenceRanker
+    from ragqa.answer.evidence import EvidenceReader
     from ragqa.answer.extractive import Candidate
     from ragqa.answer.models import Fit
     from ragqa.answer.request import ModelRequest
+    from ragqa.colbert.store import TokenStore
 
 MAX_QUESTION_CHARACTERS = 10_000
 
@@ -87,15 +88,14 @@ class Pipeline:
         return stages
 
     @cached_property
-    def sentence_ranker(self) -> SentenceRanker:
-        """Scores sentences with the reranker's stored token vectors, or the embedded encoder's."""
-        from ragqa.answer.evidence import stored_ranker
+    def evidence_store(self) -> TokenStore:
+        """The token vectors by which sentences are scored: the reranker's, or the embedded encoder's."""
         from ragqa.rerank.colbert import ColbertReranker, ColbertSettings
 
         reranker = self.reranker
         if not isinstance(reranker, ColbertReranker):
             reranker = ColbertReranker(ColbertSettings(), self._resources)
-        return stored_ranker(reranker.store)
+        return reranker.store
 
     def match_expression(self, question: str) -> str:
         """Return what full text is asked; raises UsageError when the first stage is another one."""
@@ -145,7 +145,7 @@ class Pipeline:
         fitting = fit(find_model(model)) if model else ROOMY_FIT
         result = self.search(question)
         room = _room(fitting, question, model or "the model")
-        return result, self._context(result.question, result.hits, fitting, room)
+        return result, self._context(result, fitting, room, self._evidence_reader())
 
     def ask(
         self,
@@ -206,8 +206,9 @@ class Pipeline:
         with _timed(timings, "context"):
             bare = render_prompt(template, result.question, "")
             room = _room(fitting, f"{bare.system or ''}\n{bare.text}", model.model_id)
-            context = self._context(result.question, result.hits, fitting, room)
-            candidates = self._scored_sentences(model, result.question, context)
+            reader = self._evidence_reader()
+            context = self._context(result, fitting, room, reader)
+            candidates = self._scored_sentences(model, result.question, context, reader)
         prompt = render_prompt(template, result.question, context.text)
         return ModelRequest(
             search=result,
@@ -235,7 +236,14 @@ class Pipeline:
             self._templates[name] = load_prompt(name)
         return self._templates[name]
 
-    def _context(self, question: str, hits: tuple[Hit, ...], fitting: Fit, room: int | None) -> Context:
+    def _evidence_reader(self) -> EvidenceReader:
+        from ragqa.answer.evidence import EvidenceReader
+
+        return EvidenceReader(lambda: self.evidence_store)
+
+    def _context(
+        self, result: SearchResult, fitting: Fit, room: int | None, reader: EvidenceReader
+    ) -> Context:
         from ragqa.answer.context import Budget, assemble, assemble_sentences
 
         wanted = self.config.context
@@ -243,22 +251,24 @@ class Pipeline:
         budget = Budget(tokens if room is None else min(tokens, room), wanted.passages, fitting.count)
         select = fitting.select if wanted.select == "auto" else wanted.select
         if select == "sentences":
-            return assemble_sentences(hits, budget, question, self.sentence_ranker)
-        return assemble(hits, budget)
+            return assemble_sentences(result.hits, budget, result.question, reader.rank)
+        return assemble(result.hits, budget)
 
     def _scored_sentences(
-        self, model: llm.Model, question: str, context: Context
+        self, model: llm.Model, question: str, context: Context, reader: EvidenceReader
     ) -> Sequence[Candidate] | None:
         """Return the sentences scored from stored vectors, so that `extractive` encodes nothing again."""
+        from ragqa.answer.context import whole
         from ragqa.answer.extractive import Candidate, Extractive
 
         if not isinstance(model, Extractive):
             return None
-        ranked = self.sentence_ranker(question, context.blocks)
+        ranked = reader.rank(question, [whole(block) for block in context.blocks])
         return [
             Candidate(block.number, sentence.text, sentence.score)
             for block, sentences in zip(context.blocks, ranked, strict=True)
             for sentence in sentences
+            if sentence.text in block.text
         ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 TextFormat = Literal["markdown", "text"]
+Verdict = Literal["supported", "unsupported", "wrong citation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,43 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A block that the answer cites as [number]."""
+    """A block that the answer cites as [number].
+
+    `support`, from 0 to 1, is how well its text bears out the best of the sentences that cite it; None
+    where the answer was not checked.
+    """
 
     number: int
     passage: Passage
+    support: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSentence:
+    """A sentence of an answer, `answer.text[start:end]`, and whether the context bears it out.
+
+    `support` (0 to 1) is that of the blocks that it cites, or of any block where it cites none;
+    `best` is the block that supports it best, with `best_support`. A wrong citation is one of blocks
+    that do not support the sentence while another does.
+    """
+
+    start: int
+    end: int
+    text: str
+    cited: tuple[int, ...]
+    support: float
+    best: int | None
+    best_support: float
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A model's answer with the search and the context that it came from.
 
+    `sentences` are those of the text that were checked, `removed` the numbers that the model cited and
+    nothing was given under: they are no longer in the text. `refused` says that the documents do not
+    answer the question, by the model's word or by the `scores`, in which case no model was asked.
     Tokens and `cost` (in dollars) are None where nobody counts them.
     """
 
@@ -116,3 +144,6 @@ class Answer:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost: float | None = None
+    sentences: tuple[CheckedSentence, ...] = ()
+    removed: tuple[int, ...] = ()
+    refused: Literal["", "model", "scores"] = ""

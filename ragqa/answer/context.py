@@ -106,6 +106,11 @@ def parse(text: str) -> list[tuple[int, str]]:
     return blocks
 
 
+def whole(block: ContextBlock) -> ContextBlock:
+    """Return the block with all of its passages' text, of which a context may have only some sentences."""
+    return _block(block.number, block.passages)
+
+
 def passage_date(passage: Passage) -> str:
     """Return the day the passage's document names as its date, or ""."""
     for name in DATE_NAMES:

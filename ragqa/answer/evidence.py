@@ -14,7 +14,7 @@ from ragqa.colbert.maxsim import best_matches, offsets_of
 from ragqa.colbert.store import TokenStore
 from ragqa.corpus.chunking import has_prose
 from ragqa.corpus.derived import indexed_text
-from ragqa.types import ContextBlock
+from ragqa.types import ContextBlock, Passage
 
 # A sentence is worth reading when its score is at least this share of the best one's.
 NEARLY = 0.85
@@ -44,40 +44,73 @@ class Sentence:
 SentenceRanker = Callable[[str, Sequence[ContextBlock]], list[list[Sentence]]]
 
 
-def stored_ranker(store: TokenStore) -> SentenceRanker:
-    """Return a ranker that uses the token vectors of `store`, so that nothing but the question is encoded."""
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A text with its token vectors, shape (tokens, dimensions), and where in it each comes from.
 
-    def rank(question: str, blocks: Sequence[ContextBlock]) -> list[list[Sentence]]:
-        passages = [passage for block in blocks for passage in block.passages]
-        matrix = store.load_tokens(passages)
-        texts = [indexed_text(passage) for passage in passages]
+    `spans` has shape (tokens, 2): start and end in characters, both 0 for a special token and both TITLE
+    for what was read of the title and headings before the text.
+    """
+
+    text: str
+    vectors: Vectors
+    spans: Spans
+
+
+class EvidenceReader:
+    """Reads the evidence of blocks of text from stored token vectors, each passage once.
+
+    One reader serves one question, so that its context, its answer and the check of it share what was read.
+    The store is asked for when it is needed, since that loads its encoder.
+    """
+
+    def __init__(self, store: Callable[[], TokenStore]) -> None:
+        self._store = store
+        self._read: dict[str, Evidence] = {}
+
+    def read(self, blocks: Sequence[ContextBlock]) -> list[Evidence]:
+        """Return the evidence of each block; `block.text` is its passages joined, as `offsets` say."""
+        self._load([passage for block in blocks for passage in block.passages])
+        return [self._joined(block) for block in blocks]
+
+    def rank(self, question: str, blocks: Sequence[ContextBlock]) -> list[list[Sentence]]:
+        """Return the scored sentences of each block: nothing but the question is encoded."""
+        (query,) = self._store().encoder.encode_queries([question])
+        return [rank_sentences(question, query, evidence) for evidence in self.read(blocks)]
+
+    def _load(self, passages: Sequence[Passage]) -> None:
+        lacking = {passage.id: passage for passage in passages if passage.id not in self._read}
+        if not lacking:
+            return
+        store = self._store()
+        matrix = store.load_tokens(list(lacking.values()))
+        texts = [indexed_text(passage) for passage in lacking.values()]
         spans = store.encoder.document_spans([text for text, _ in texts])
-        (query,) = store.encoder.encode_queries([question])
-        ranked = []
-        first = 0
-        for block in blocks:
-            last = first + len(block.passages)
-            # From places in what was encoded to places in the block.
-            moved = [
-                _moved(spans[number], texts[number][1], offset)
-                for number, offset in zip(range(first, last), block.offsets, strict=True)
-            ]
-            vectors = matrix.vectors[matrix.offsets[first] : matrix.offsets[last]]
-            ranked.append(_score(question, query, vectors, np.concatenate(moved), block.text))
-            first = last
-        return ranked
+        for number, (passage, (_, prefix)) in enumerate(zip(lacking.values(), texts, strict=True)):
+            vectors = matrix.vectors[matrix.offsets[number] : matrix.offsets[number + 1]]
+            self._read[passage.id] = Evidence(passage.text, vectors, _moved(spans[number], prefix, 0))
 
-    return rank
+    def _joined(self, block: ContextBlock) -> Evidence:
+        parts = [self._read[passage.id] for passage in block.passages]
+        vectors = np.concatenate([part.vectors for part in parts])
+        spans = [
+            np.where(part.spans[:, 1:] > 0, part.spans + offset, part.spans)
+            for part, offset in zip(parts, block.offsets, strict=True)
+        ]
+        return Evidence(block.text, vectors, np.concatenate(spans))
+
+
+def encoded_evidence(encoder: TokenEncoder, texts: Sequence[str]) -> list[Evidence]:
+    """Return the evidence of texts without titles, encoding all of them now."""
+    vectors = encoder.encode_documents(texts)
+    spans = encoder.document_spans(texts)
+    return [Evidence(*parts) for parts in zip(texts, vectors, spans, strict=True)]
 
 
 def rank_texts(encoder: TokenEncoder, question: str, texts: Sequence[str]) -> list[list[Sentence]]:
     """Return the scored sentences of each text, encoding all of them now."""
     (query,) = encoder.encode_queries([question])
-    vectors = encoder.encode_documents(texts)
-    spans = encoder.document_spans(texts)
-    return [
-        _score(question, query, vectors[number], spans[number], text) for number, text in enumerate(texts)
-    ]
+    return [rank_sentences(question, query, evidence) for evidence in encoded_evidence(encoder, texts)]
 
 
 def _moved(spans: Spans, prefix: int, offset: int) -> Spans:
@@ -91,13 +124,14 @@ def _moved(spans: Spans, prefix: int, offset: int) -> Spans:
     return moved
 
 
-def _score(question: str, query: Vectors, vectors: Vectors, spans: Spans, text: str) -> list[Sentence]:
-    """Score the sentences of `text`, whose token vectors come from its characters `spans`.
+def rank_sentences(question: str, query: Vectors, evidence: Evidence) -> list[Sentence]:
+    """Score the sentences of a text against the encoded question, shape (tokens, dimensions).
 
     The words of the title count, at TITLE_SHARE, as said in each sentence, because a sentence seldom
     repeats what its document is about. Left out is what repeats the words of a question and answers nothing:
     headings, images, and sentences that hold the whole question.
     """
+    text, vectors, spans = evidence.text, evidence.vectors, evidence.spans
     sentences = [
         (start, end)
         for start, end in split_sentences(text)
