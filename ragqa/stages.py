@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,9 @@ from ragqa.corpus.database import Corpus
 from ragqa.device import Compute
 from ragqa.errors import UsageError, unknown_name
 from ragqa.types import Hit
+
+if TYPE_CHECKING:
+    from ragqa.explain.values import Matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,17 @@ class Composite(Protocol):
 
     def parts(self) -> Mapping[str, Retriever]:
         """Return the stages that it is made of, by name."""
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A stage that can say which words of a passage gave it its score."""
+
+    def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
+        """Return what the stage matched in each hit, whether or not it found it; None where that is nothing.
+
+        The shares of the query words sum up to the stage's own score.
+        """
 
 
 RETRIEVERS = {

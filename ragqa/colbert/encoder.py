@@ -62,6 +62,17 @@ class Remembered:
         return [known[text] for text in texts]
 
 
+def spans_of(offsets: Sequence[tuple[int, int]], prompt: int, vectors: int) -> Spans:
+    """Return the spans of a question's `vectors` from a tokenizer's offsets in a prompt and the question.
+
+    `prompt` is the prompt's length. Vectors without an offset are what the question is filled up with.
+    """
+    spans = np.zeros((vectors, 2), np.int32)
+    known = np.asarray(offsets, np.int32).reshape(-1, 2)[:vectors]
+    spans[: len(known)] = np.maximum(known - prompt, 0)
+    return spans
+
+
 class TokenEncoder(Protocol):
     """Turns texts into L2-normalised token vectors.
 
@@ -80,6 +91,13 @@ class TokenEncoder(Protocol):
 
     def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
         """Return one array of shape (tokens, dimensions) per text; punctuation has no vector."""
+
+    def query_spans(self, texts: Sequence[str]) -> list[Spans]:
+        """Return, per question, where each vector of `encode_queries` comes from.
+
+        Shape (tokens, 2): start and end in characters; both are 0 for a special token, a marker and what a
+        question is filled up with.
+        """
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         """Return, per text, where each vector of `encode_documents` comes from.

@@ -78,6 +78,10 @@ class LeanEncoder:
                 pass
         return vectors, _unit(pooled)
 
+    def query_spans(self, texts: Sequence[str]) -> list[Spans]:
+        offsets = [self._ids(text, self.query_tokens)[1] for text in texts]
+        return [np.asarray(pairs, dtype=np.int32).reshape(-1, 2) for pairs in offsets]
+
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         result = []
         for text in texts:

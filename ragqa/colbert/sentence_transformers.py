@@ -10,7 +10,7 @@ import numpy as np
 
 from ragqa import embedded
 from ragqa.checkpoints import load, pair, quieten, weights_of
-from ragqa.colbert.encoder import EncoderSettings, Remembered, Spans, Vectors
+from ragqa.colbert.encoder import EncoderSettings, Remembered, Spans, Vectors, spans_of
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -69,6 +69,22 @@ class SentenceTransformersEncoder:
         rows = np.stack([item["sentence_embedding"].float().cpu().numpy() for item in features])
         unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit
+
+    def query_spans(self, texts: Sequence[str]) -> list[Spans]:
+        prompt = self._queries.prompts.get("query") or ""
+        transformer = cast(Any, self._queries[0])
+        filled = (getattr(transformer, "query_expansion", None) or {}).get("length")
+        encoded = cast(Any, self._queries.tokenizer)(
+            [prompt + text for text in texts],
+            truncation=True,
+            max_length=filled or self._limit("query_length"),
+            return_offsets_mapping=True,
+        )
+        counts = map(len, self.encode_queries(texts))
+        return [
+            spans_of(offsets, len(prompt), count)
+            for offsets, count in zip(encoded["offset_mapping"], counts, strict=True)
+        ]
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         prompt = self._queries.prompts.get("document") or ""

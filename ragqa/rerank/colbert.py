@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
@@ -15,6 +15,9 @@ from ragqa.corpus.derived import PassageStore
 from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources, pick
 from ragqa.types import Hit
+
+if TYPE_CHECKING:
+    from ragqa.explain.values import Matches
 
 STAGE = "colbert"
 
@@ -50,6 +53,11 @@ class ColbertReranker:
         (question,) = self.store.encoder.encode_queries([query])
         scores = self.store.scores([hit.passage for hit in hits], question).tolist()
         return reorder(hits, scores, STAGE, self.settings.fuse, k)
+
+    def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
+        from ragqa.explain.late import stored_matches
+
+        return [*stored_matches(STAGE, self.store, query, [hit.passage for hit in hits])]
 
     def prepare(self) -> None:
         """Candidates without vectors are encoded when they come up, so nothing need be ready."""

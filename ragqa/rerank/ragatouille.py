@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
@@ -15,6 +16,9 @@ from ragqa.corpus.derived import indexed_text
 from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources
 from ragqa.types import Hit
+
+if TYPE_CHECKING:
+    from ragqa.explain.values import Matches
 
 STAGE = "ragatouille"
 
@@ -46,3 +50,32 @@ class RagatouilleReranker:
             return []
         texts = [indexed_text(hit.passage)[0] for hit in hits]
         return reorder(hits, self.encoder.rerank(query, texts), STAGE, self.settings.fuse, k)
+
+    def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
+        from ragqa.explain.late import Encoded, late_matches
+
+        texts = [indexed_text(hit.passage)[0] for hit in hits]
+        with _lengths_of_rerank(self.encoder, query):
+            (vectors,), (spans,) = self.encoder.encode_queries([query]), self.encoder.query_spans([query])
+            matrices, places = self.encoder.encode_documents(texts), self.encoder.document_spans(texts)
+        documents = [Encoded(*parts) for parts in zip(texts, matrices, places, strict=True)]
+        return [*late_matches(STAGE, Encoded(query, vectors, spans), documents)]
+
+
+@contextmanager
+def _lengths_of_rerank(encoder: RagatouilleEncoder, query: str) -> Iterator[None]:
+    """Cut texts where `RAGPretrainedModel.rerank` cuts them while the block runs.
+
+    It reads as much of a text as the model can, and fills a question up to the length that it guesses it
+    has, or to 32 (`_encode_index_free_queries`).
+    """
+    questions, documents = encoder.checkpoint.query_tokenizer, encoder.checkpoint.doc_tokenizer
+    most = encoder.model.model.base_model_max_tokens
+    lengths = questions.query_maxlen, documents.doc_maxlen
+    questions.query_maxlen = max(min(int(len(query.split(" ")) * 1.35), most), 32)
+    # Tokenizers of our own go no further than their checkpoint says, whatever the library sets.
+    documents.doc_maxlen = min(most, getattr(documents, "limit", most))
+    try:
+        yield
+    finally:
+        questions.query_maxlen, documents.doc_maxlen = lengths

@@ -20,6 +20,7 @@ from ragqa.types import Hit
 
 if TYPE_CHECKING:
     from ragqa.colbert.ragatouille.plaid import PlaidIndex
+    from ragqa.explain.values import Matches
 
 # Questions whose tokens are compared with the whole corpus in one sweep.
 SWEEP = 64
@@ -122,6 +123,17 @@ class ColbertIndexRetriever:
     def _plaid(self, query: str, k: int) -> list[Hit]:
         rowids, scores = self.plaid.search(query, k)
         return hits(self.resources.corpus, rowids, scores, self.stage)[:k]
+
+    def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
+        from ragqa.explain.late import noted, stored_matches
+
+        self.prepare()
+        found = stored_matches(self.stage, self.store, query, [hit.passage for hit in hits])
+        if self.settings.kind == "plaid":
+            found = [
+                noted(matches, hit.scores.get(self.stage)) for matches, hit in zip(found, hits, strict=True)
+            ]
+        return [*found]
 
     def prepare(self) -> None:
         if self.settings.kind == "plaid":

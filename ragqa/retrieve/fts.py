@@ -6,20 +6,25 @@ The index is a table over the passages that triggers keep in step with them, one
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
-from ragqa.retrieve.match import match_expression
+from ragqa.retrieve.match import match_expression, match_terms
 from ragqa.retrieve.ranking import hits
 from ragqa.retrieve.stopwords import STOP_LISTS
 from ragqa.stages import Resources
 from ragqa.types import Hit
+
+if TYPE_CHECKING:
+    from ragqa.explain.terms import TermMatch
+    from ragqa.explain.values import Matches
 
 STAGE = "fts"
 
@@ -70,6 +75,52 @@ class FullTextRetriever:
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self.search(query, k) for query in queries]
 
+    def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
+        """Return what each term found. BM25 is a sum over terms: each one's share is what it gives alone."""
+        from ragqa.explain.terms import term_matches
+
+        if self.missing():
+            return [None] * len(hits)
+        terms = match_terms(query, STOP_LISTS[self.settings.stop_words])
+        if not terms:
+            return [None] * len(hits)
+        found = {term: self._term(term, hits) for term in terms}
+        strongest = max((match.share for of in found.values() for match in of.values()), default=0.0)
+        return [
+            term_matches(
+                STAGE,
+                query,
+                hit.passage,
+                {term: of[hit.passage.rowid] for term, of in found.items()},
+                strongest,
+            )
+            for hit in hits
+        ]
+
+    def _term(self, term: str, hits: Sequence[Hit]) -> dict[int, TermMatch]:
+        """Return what one term is worth in each of these passages, by their keys."""
+        from ragqa.explain.terms import TermMatch, marked, marks
+
+        texts = [text for hit in hits for text in _fields(hit)]
+        opening, closing = marks(texts)
+        weights = self.settings.weights
+        found = {hit.passage.rowid: TermMatch() for hit in hits}
+        columns = ", ".join(f"highlight({self.table}, {column}, ?, ?)" for column in range(3))
+        # The plus keeps SQLite from asking the index anew for each key.
+        rows = self.corpus.connection.execute(
+            f"SELECT rowid, -bm25({self.table}, ?, ?, ?), {columns} FROM {self.table}"
+            f" WHERE {self.table} MATCH ? AND +rowid IN (SELECT value FROM json_each(?))",
+            [
+                *(weights.title, weights.headings, weights.text),
+                *(opening, closing) * 3,
+                f'"{term}"',
+                json.dumps(list(found)),
+            ],
+        )
+        for rowid, share, *fields in rows:
+            found[rowid] = TermMatch(share, *(marked(field, opening, closing) for field in fields))
+        return found
+
     def prepare(self) -> None:
         """Make the index where there is none: it takes a second at most for what fits a laptop."""
         if not _exists(self.corpus, self.table):
@@ -111,6 +162,12 @@ def full_text_indexes(corpus: Corpus) -> list[dict[str, str]]:
         " AND sql LIKE 'CREATE VIRTUAL TABLE%'"
     )
     return [{"table": name, "tokenizer": sql.partition("tokenize='")[2][:-2]} for name, sql in rows]
+
+
+def _fields(hit: Hit) -> tuple[str, str, str]:
+    """Return the texts of a passage that the index holds."""
+    passage = hit.passage
+    return passage.title, "\n".join(passage.headings), passage.text
 
 
 def _table(tokenizer: str) -> str:

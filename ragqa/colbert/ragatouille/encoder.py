@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors
+from ragqa.colbert.encoder import EncoderSettings, Spans, Vectors, spans_of
 from ragqa.colbert.ragatouille.stanford import Layout, stanford_layout
 from ragqa.colbert.ragatouille.taming import ENCODING, ensure_compiled, tamed
 from ragqa.device import Compute
@@ -59,6 +59,22 @@ class RagatouilleEncoder:
             questions.query_maxlen, documents.doc_maxlen = lengths
         scores = {result["result_index"]: float(result["score"]) for result in results}
         return [scores[place] for place in range(len(texts))]
+
+    def query_spans(self, texts: Sequence[str]) -> list[Spans]:
+        layout, tokenizer = self.layout, self.checkpoint.query_tokenizer
+        own = tokenizer.query_maxlen - 1  # the marker comes in afterwards
+        limit = (layout.expansion or tokenizer.limit) if layout.exported else own
+        result = []
+        for text, matrix in zip(texts, self.encode_queries(texts), strict=True):
+            prompt = layout.query_prompt or ""
+            encoded = tokenizer.tok(
+                prompt + text, truncation=True, max_length=limit, return_offsets_mapping=True
+            )
+            offsets = list(encoded["offset_mapping"])
+            if not layout.exported:
+                offsets.insert(1, (0, 0))
+            result.append(spans_of(offsets, len(prompt), len(matrix)))
+        return result
 
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         tokenizer = self.checkpoint.doc_tokenizer

@@ -1,0 +1,49 @@
+"""The command that shows why passages were found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragqa.cli import show
+from ragqa.cli.options import ConfigName, Db, Device, Json, Question
+from ragqa.cli.question import open_pipeline
+
+
+def explain(
+    question: Question,
+    config: ConfigName = "default",
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 3,
+    document: Annotated[
+        str | None,
+        typer.Option("--document", metavar="ID", help="Explain this document's passages, found or not."),
+    ] = None,
+    db: Db = None,
+    device: Device = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look around in, instead.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show which words matched which words of the question, and which stage moved a passage where.
+
+    Example: ragqa explain "how do I make a gif loop forever?" --html loop.html
+    """
+    from ragqa.cli import show_explanation
+    from ragqa.explain.explanation import explain as explain_question
+
+    with open_pipeline(config, db, device) as pipeline:
+        explanation = explain_question(pipeline, question, k, document)
+    if html is not None:
+        from ragqa.explain.page import write_page
+
+        write_page(explanation, html)
+        show.note(f"Written: {html}")
+    if json:
+        show.print_json(show_explanation.explanation_json(explanation))
+    elif not explanation.hits:
+        show.note("No passage matches.")
+    elif html is None:
+        show_explanation.print_explanation(explanation)

@@ -1,0 +1,200 @@
+"""How an explanation looks: a shaded passage, a table of query words, or JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from typing import Any
+
+from ragqa.cli.show import plain, say
+from ragqa.corpus.derived import indexed_text
+from ragqa.explain.segments import Segment, segments, shown
+from ragqa.explain.values import ExplainedHit, Explanation, Matches, QueryMatch
+from ragqa.forms import hit_json
+from ragqa.types import Hit
+from ragqa.untrusted import for_line
+
+# Amber text, then black on amber, of the 256 colours: each stands out more than the one before, on dark and
+# on light terminals.
+_STYLES = ("", "38;5;136", "1;38;5;166", "38;5;16;48;5;179", "1;38;5;16;48;5;208")
+_UNDERLINE = "4"
+# Where there are no colours: what stands around a word of each level.
+_MARKS = (("", ""), ("", ""), ("‹", "›"), ("‹", "›"), ("«", "»"))
+_WIDEST = 24
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """Return the documented form of `explain --json`."""
+    index = {word: place for place, word in enumerate(explanation.query_words)}
+    return {
+        "question": explanation.question,
+        "config": explanation.config,
+        "document": explanation.document,
+        "candidates": explanation.candidates,
+        "query_words": [
+            {"text": word.text, "start": word.start, "end": word.end} for word in explanation.query_words
+        ],
+        "hits": [
+            {
+                **hit_json(explained.hit),
+                "rank": None if explained.outside else explained.hit.rank,
+                "ranks": dict(explained.ranks),
+                "matches": [_matches_json(matches, index) for matches in explained.matches],
+            }
+            for explained in explanation.hits
+        ],
+    }
+
+
+def _matches_json(matches: Matches, index: dict[Any, int]) -> dict[str, Any]:
+    numbers = [index[match.word] for match in matches.query]
+    return {
+        "stage": matches.stage,
+        "total": round(matches.total, 6),
+        "note": matches.note or None,
+        "text": matches.text,
+        "words": [
+            [word.start, word.end, round(word.similarity, 4), numbers[word.query]] for word in matches.words
+        ],
+        "query": [
+            {
+                "index": number,
+                "word": match.word.text,
+                "best": list(match.best) if match.best else None,
+                "similarity": round(match.similarity, 4),
+                "share": round(match.share, 6),
+            }
+            for number, match in zip(numbers, matches.query, strict=True)
+        ],
+    }
+
+
+def print_explanation(explanation: Explanation, color: bool | None = None) -> None:
+    """Print each hit's passage with its words shaded, and what each query word was worth to each stage.
+
+    `color` is what the terminal can do unless it is given.
+    """
+    color = has_color() if color is None else color
+    for explained in explanation.hits:
+        _print_hit(explained, explanation, color)
+    if any(explained.matches for explained in explanation.hits):
+        print(_legend(color, any(len(explained.matches) > 1 for explained in explanation.hits)))
+
+
+def has_color() -> bool:
+    """Tell whether stdout shows colours, and the user wants them (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def journey(explained: ExplainedHit, candidates: int) -> str:
+    """Return which rank each stage gave a passage, and which it has in the end."""
+    if explained.outside:
+        return f"not among the {candidates:,} candidates"
+    steps = ", ".join(f"{stage} {rank}" for stage, rank in explained.ranks.items() if stage != "fusion")
+    return f"{steps} -> rank {explained.hit.rank}"
+
+
+def _print_hit(explained: ExplainedHit, explanation: Explanation, color: bool) -> None:
+    passage = explained.hit.passage
+    rank = "  –" if explained.outside else f"{explained.hit.rank:>3}"
+    path = " > ".join((passage.title or passage.document_id, *passage.headings))
+    say(f"{rank}. {path}")
+    say(f"     {passage.id}  ({journey(explained, explanation.candidates)})")
+    say(f"     scores: {_scores(explained.hit)}")
+    print()
+    text = shown_text(explained)
+    print("".join(_shaded(segment, color) for segment in segments(explained, text)))
+    print()
+    if explained.matches:
+        _print_table(explained)
+    else:
+        say("     No stage of this config says which words matched.")
+    for matches in explained.matches:
+        if matches.note:
+            say(f"     {matches.stage}: {matches.note}")
+    print()
+
+
+def shown_text(explained: ExplainedHit) -> str:
+    """Return the text that the stages read of a hit."""
+    matches = shown(explained)
+    return matches.text if matches else indexed_text(explained.hit.passage)[0]
+
+
+def _shaded(segment: Segment, color: bool) -> str:
+    # Marks, joiners and such belong to the word before: what is made safe keeps its length.
+    text = plain(segment.text)
+    if not color:
+        opening, closing = _MARKS[segment.level]
+        return f"{opening}{text}{closing}"
+    codes = ";".join(filter(None, (_STYLES[segment.level], _UNDERLINE if segment.also else "")))
+    return f"\x1b[{codes}m{text}\x1b[0m" if codes else text
+
+
+def _legend(color: bool, several: bool) -> str:
+    if not color:
+        return "«strong» and ‹weaker› matches with a word of the question"
+    shades = "".join(f"\x1b[{style}m {word} \x1b[0m" for style, word in zip(_STYLES[1:], _WORDS, strict=True))
+    also = f"; \x1b[{_UNDERLINE}munderlined\x1b[0m: another stage matched it as well" if several else ""
+    return f"{shades} match with a word of the question{also}"
+
+
+_WORDS = ("weak", "fair", "good", "strong")
+
+
+def _scores(hit: Hit) -> str:
+    return ", ".join(f"{stage} {score:.4g}" for stage, score in hit.scores.items()) or "none"
+
+
+def _print_table(explained: ExplainedHit) -> None:
+    """Print a row per query word: for each stage its share, and the word that matches best."""
+    columns = [{match.word: match for match in matches.query} for matches in reversed(explained.matches)]
+    words = sorted(
+        {word for column in columns for word in column},
+        key=lambda word: (word.end == 0, word.start, word.end, word.text),
+    )
+    rows = [["query word"]]
+    for matches in reversed(explained.matches):
+        rows[0] += [matches.stage, "share", "best match"]
+    for word in words:
+        row = [_short(word.text)]
+        for column, matches in zip(columns, reversed(explained.matches), strict=True):
+            row += _cells(column.get(word), matches)
+        rows.append(row)
+    rows.append(["total"])
+    for matches in reversed(explained.matches):
+        rows[-1] += [f"{matches.total:.2f}", "", ""]
+    left = {0, *range(3, 3 * len(columns) + 1, 3)}
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            _fill(cell, width, at in left) for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        say("     " + "  ".join(cells).rstrip())
+
+
+def _cells(match: QueryMatch | None, matches: Matches) -> list[str]:
+    if match is None:
+        return ["", "", ""]
+    part = f"{match.share / matches.total:.0%}" if matches.total > 0 else ""
+    if match.best is None:
+        return [f"{match.share:.2f}", part, "–" if match.share == 0 else "(no word)"]
+    best = _short(matches.text[slice(*match.best)])
+    return [f"{match.share:.2f}", part, f"{best} {match.similarity:.2f}"]
+
+
+def _short(text: str) -> str:
+    line = for_line(text)
+    return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}…"
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal `text` takes."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.category(char) in ("Mn", "Me", "Cf") for char in text)
+
+
+def _fill(text: str, width: int, left: bool) -> str:
+    space = " " * (width - _width(text))
+    return text + space if left else space + text
