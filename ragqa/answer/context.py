@@ -1,4 +1,8 @@
-"""The context: the best passages, numbered, merged where they touch, within a budget of tokens."""
+"""The context: the best passages, numbered, merged where they touch, within a budget of tokens.
+
+What a passage says is data. Its lines are quoted as in an e-mail, so that nothing in it can begin another
+passage or end the passages.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,19 @@ from dataclasses import dataclass
 
 from ragqa.answer.evidence import NEARLY, SentenceRanker
 from ragqa.types import Context, ContextBlock, Hit, Passage
+from ragqa.untrusted import for_model
 
 DATE_NAMES = ("created", "date", "published", "updated", "modified")
 # A part of a passage smaller than this says too little to be worth its header.
 SMALLEST_PART = 24
 SENTENCES_PER_PASSAGE = 3
+# A title or a source longer than this many characters is cut: it is there to tell passages apart.
+LONGEST_TITLE = 200
+LONGEST_SOURCE = 200
 
 _GAP = "\n\n"
-_LOOKS_NUMBERED = re.compile(r"^(?=\[\d+\])", re.M)
-_HEADER = re.compile(r"^\[(\d+)\] ", re.M)
+_HEADER = re.compile(r"\[([0-9]{1,9})\](?: .*)?")
+_NUMBER = re.compile(r"\[(\s*\d[\d,;\s]*)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +95,33 @@ def assemble_sentences(
 
 
 def render(blocks: Sequence[ContextBlock]) -> str:
-    """Return the blocks as the model reads them: "[1] title (date, source)", then the text.
-
-    A line of the text that looks like such a number is moved one space in, so that no passage can
-    begin another.
-    """
-    return "\n\n".join(f"{_header(block)}\n{_LOOKS_NUMBERED.sub(' ', block.text)}" for block in blocks)
+    """Return the blocks as the model reads them: "[1] title (date, source)", then each line after "> "."""
+    return "\n\n".join(f"{_header(block)}\n{_quoted(block.text)}" for block in blocks)
 
 
-def parse(text: str) -> list[tuple[int, str]]:
-    """Return the numbers and texts of the blocks in a rendered context, headers left out."""
-    starts = [*_HEADER.finditer(text), None]
-    blocks = []
-    for this, following in itertools.pairwise(starts):
-        assert this is not None
-        body = text[this.end() : following.start() if following else len(text)]
-        blocks.append((int(this.group(1)), body.partition("\n")[2].strip()))
-    return blocks
+@dataclass(frozen=True, slots=True)
+class ParsedContext:
+    """The numbers and texts of the blocks in a text, and what stands after the last of them."""
+
+    blocks: list[tuple[int, str]]
+    after: str
+
+
+def parse(text: str) -> ParsedContext:
+    """Return the blocks that `render` wrote and what follows them; a header without quoted lines is none."""
+    lines = text.split("\n")
+    blocks: list[tuple[int, str]] = []
+    place = end = 0
+    while place < len(lines):
+        header = _HEADER.fullmatch(lines[place])
+        place += 1
+        if header is None:
+            continue
+        quoted = list(itertools.takewhile(_is_quoted, lines[place:]))
+        if quoted:
+            blocks.append((int(header[1]), "\n".join(line[2:] for line in quoted)))
+            place = end = place + len(quoted)
+    return ParsedContext(blocks, "\n".join(lines[end:]))
 
 
 def whole(block: ContextBlock) -> ContextBlock:
@@ -122,9 +140,31 @@ def passage_date(passage: Passage) -> str:
 
 def _header(block: ContextBlock) -> str:
     passage = block.first
-    title = " > ".join(step for step in (passage.title or passage.document_id, *passage.headings) if step)
-    about = ", ".join(part for part in (passage_date(passage), passage.source) if part)
-    return f"[{block.number}] {title} ({about})" if about else f"[{block.number}] {title}"
+    steps = [_label(step) for step in (passage.title or passage.document_id, *passage.headings)]
+    title = _short(" > ".join(step for step in steps if step), LONGEST_TITLE)
+    about = ", ".join(
+        part
+        for part in (_label(passage_date(passage)), _short(_label(passage.source), LONGEST_SOURCE))
+        if part
+    )
+    return " ".join(part for part in (f"[{block.number}]", title, f"({about})" if about else "") if part)
+
+
+def _label(text: str) -> str:
+    """Return `text` as one line without what looks like the number of a passage."""
+    return _NUMBER.sub(r"(\1)", " ".join(for_model(text).split()))
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" if line else ">" for line in for_model(text).split("\n"))
+
+
+def _is_quoted(line: str) -> bool:
+    return line == ">" or line.startswith("> ")
 
 
 def _context(blocks: Sequence[ContextBlock], budget: Budget) -> Context:
@@ -180,9 +220,8 @@ def _cut(passage: Passage, budget: Budget) -> Context:
         middle = (low + high + 1) // 2
         fits = _context([_cut_block(passage, middle)], budget).tokens <= budget.tokens
         low, high = (middle, high) if fits else (low, middle - 1)
-    if low < SMALLEST_PART:
-        return _context([], budget)
-    return _context([_cut_block(passage, low)], budget)
+    block = _cut_block(passage, low)
+    return _context([block] if len(for_model(block.text)) >= SMALLEST_PART else [], budget)
 
 
 def _cut_block(passage: Passage, length: int) -> ContextBlock:

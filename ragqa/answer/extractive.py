@@ -14,12 +14,14 @@ from typing import Any
 import llm
 from pydantic import Field
 
+from ragqa.answer.citations import citation_marks
 from ragqa.answer.context import parse
 from ragqa.answer.evidence import NEARLY, rank_texts
 from ragqa.answer.refusal import REFUSAL
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
 from ragqa.device import Compute
+from ragqa.untrusted import for_model
 
 MODEL_ID = "extractive"
 # What each place further down the context costs a sentence.
@@ -88,32 +90,34 @@ def choose(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
 
 
 def say(candidate: Candidate) -> str:
-    """Return a sentence without its list or heading mark, and with its citation."""
-    text = _MARKUP.sub("", candidate.text)
+    """Return a sentence with its citation, and without its list or heading mark.
+
+    Numbers in brackets that are the sentence's own are no citations here, and become (n).
+    """
+    text = _MARKUP.sub("", for_model(candidate.text))
+    for own in citation_marks(text):
+        text = f"{text[: own.start()]}({own[1]}){text[own.end() :]}"
     mark = "\n" if text.rstrip().endswith(("```", "~~~")) else " "
     return f"{text}{mark}[{candidate.number}]"
 
 
 def _score_prompt(prompt: str) -> list[Candidate]:
-    """Score the sentences of the passages in a prompt whose question follows "Question:"."""
-    context, question = _split_prompt(prompt)
-    blocks = parse(context)
-    if not blocks or not question.strip():
+    """Score the sentences of the passages in a prompt by the question that stands after them.
+
+    What a passage says is quoted, so that a question in it is not asked.
+    """
+    context = parse(prompt)
+    _, *questions = _QUESTION.split(context.after)
+    if not context.blocks or not questions or not questions[-1].strip():
         raise llm.ModelError(
             "extractive answers from numbered passages: give it a prompt with lines that begin "
-            "'[1] title', then the passage, and at the end 'Question: ...' (ragqa context makes them)"
+            "'[1] title', then the passage with '> ' before each line, and after the last one a line "
+            "'Question: ...' (ragqa context makes the passages)"
         )
     encoder = load_encoder(EncoderSettings(), Compute("cpu"))
-    ranked = rank_texts(encoder, question, [text for _, text in blocks])
+    ranked = rank_texts(encoder, questions[-1], [text for _, text in context.blocks])
     return [
         Candidate(number, sentence.text, sentence.score)
-        for (number, _), sentences in zip(blocks, ranked, strict=True)
+        for (number, _), sentences in zip(context.blocks, ranked, strict=True)
         for sentence in sentences
     ]
-
-
-def _split_prompt(prompt: str) -> tuple[str, str]:
-    marks = list(_QUESTION.finditer(prompt))
-    if not marks:
-        return prompt, ""
-    return prompt[: marks[-1].start()], prompt[marks[-1].end() :]

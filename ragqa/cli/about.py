@@ -13,7 +13,7 @@ def print_version(asked: bool) -> None:
     if asked:
         from ragqa import __version__
 
-        print(f"ragqa, version {__version__}")
+        show.say(f"ragqa, version {__version__}")
         raise typer.Exit
 
 
@@ -32,7 +32,7 @@ def configs(json: Json = False) -> None:
         show.print_json({"configs": listed})
         return
     for config in listed:
-        print(f"{config['name']:<16} {config['description']}")
+        show.say(f"{config['name']:<16} {config['description']}")
 
 
 def models(json: Json = False) -> None:
@@ -50,7 +50,7 @@ def models(json: Json = False) -> None:
         aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
         state = "ready" if model["ready"] else f"needs a key: llm keys set {model['needs_key']}"
         auto = ", used without -m" if model["auto"] else ""
-        print(f"{model['model']}{aliases}: {state}{auto}")
+        show.say(f"{model['model']}{aliases}: {state}{auto}")
 
 
 def doctor(db: Db = None, json: Json = False) -> None:
@@ -65,15 +65,15 @@ def doctor(db: Db = None, json: Json = False) -> None:
         show.print_json(report)
     else:
         for name, version in report["versions"].items():
-            print(f"{name:<22} {version or 'not installed'}")
-        print(f"{'devices':<22} {', '.join(report['devices'])}")
-        print(f"{'models ready':<22} {', '.join(report['models_ready'])}")
-        print(f"{'corpus':<22} {report['corpus']}")
+            show.say(f"{name:<22} {version or 'not installed'}")
+        show.say(f"{'devices':<22} {', '.join(report['devices'])}")
+        show.say(f"{'models ready':<22} {', '.join(report['models_ready'])}")
+        show.say(f"{'corpus':<22} {report['corpus']}")
         for problem in report["problems"]:
-            print(f"Problem: {problem}")
+            show.say(f"Problem: {problem}")
         for step in report["to_run"]:
-            print(f"To run: {step}")
+            show.say(f"To run: {step}")
         if not report["problems"]:
-            print("All is well.")
+            show.say("All is well.")
     if report["problems"]:
         raise typer.Exit(1)

@@ -62,7 +62,7 @@ def ingest(
     if json:
         show.print_json(report.as_json())
         return
-    print(
+    show.say(
         f"{report.added:,} added, {report.replaced:,} replaced, {report.unchanged:,} unchanged, "
         f"{report.pruned:,} pruned, {len(report.skipped):,} skipped"
     )
@@ -96,11 +96,11 @@ def index(
         show.print_json(report)
         return
     for stage, built in report["stages"].items():
-        print(f"{stage}: {built:,} passages indexed" if built else f"{stage}: up to date")
+        show.say(f"{stage}: {built:,} passages indexed" if built else f"{stage}: up to date")
     if rechunk:
-        print(f"{report['rechunked']:,} documents cut again")
+        show.say(f"{report['rechunked']:,} documents cut again")
     if drop_unused:
-        print(f"{report['dropped']:,} passages' unused token vectors deleted")
+        show.say(f"{report['dropped']:,} passages' unused token vectors deleted")
 
 
 def status(
@@ -140,7 +140,7 @@ def remove(
 
     with Corpus.open(db or default_corpus()) as corpus:
         removed = remove_documents(corpus, documents)
-    print(f"{removed:,} removed")
+    show.say(f"{removed:,} removed")
 
 
 def _names(option: str | None) -> tuple[str, ...]:
@@ -149,34 +149,36 @@ def _names(option: str | None) -> tuple[str, ...]:
 
 def _print_status(report: dict[str, Any]) -> None:
     chunk = report["chunk"]
-    print(f"Corpus      {report['path']} ({show.size(report['bytes'])})")
-    print(f"Documents   {report['documents']:,}")
+    show.say(f"Corpus      {report['path']} ({show.size(report['bytes'])})")
+    show.say(f"Documents   {report['documents']:,}")
     for origin in report["origins"]:
-        print(show.plain(f"            {origin['documents']:,} from {origin['origin']}"))
+        show.say(f"            {origin['documents']:,} from {origin['origin']}")
     cut = f", at most {chunk['tokens']} tokens, overlap {chunk['overlap']}" if chunk else ""
-    print(f"Passages    {report['passages']:,}{cut}")
+    show.say(f"Passages    {report['passages']:,}{cut}")
     for full_text in report["full_text"]:
-        print(f"Full text   {full_text['tokenizer']}")
+        show.say(f"Full text   {full_text['tokenizer']}")
     for encoder in report["encoders"]:
         _print_vectors(encoder, f"{encoder['token_vectors']:,} token vectors")
     for embedder in report["embedders"]:
         _print_vectors(embedder, "dense vectors")
     for plaid in report["plaid"]:
-        print(f"PLAID       {plaid['passages']:,} passages, {show.size(plaid['bytes'])} in {plaid['folder']}")
+        show.say(
+            f"PLAID       {plaid['passages']:,} passages, {show.size(plaid['bytes'])} in {plaid['folder']}"
+        )
         if plaid["missing"]:
-            print(f"            {plaid['missing']:,} passages are not in it yet: ragqa index")
+            show.say(f"            {plaid['missing']:,} passages are not in it yet: ragqa index")
         for file in plaid.get("files", ()):
-            print(
+            show.say(
                 f"            {file['name']:<24} {show.size(file['bytes']):>9}  {'; '.join(file['tensors'])}"
             )
     if not report["encoders"] and not report["embedders"]:
-        print("Vectors     none yet: ragqa index")
+        show.say("Vectors     none yet: ragqa index")
 
 
 def _print_vectors(model: dict[str, Any], what: str) -> None:
-    print(
+    show.say(
         f"Vectors     {model['model']} {model['codec']}: {model['passages']:,} passages, {what}, "
         f"{show.size(model['bytes'])}"
     )
     if model["missing"]:
-        print(f"            {model['missing']:,} passages have none yet: ragqa index")
+        show.say(f"            {model['missing']:,} passages have none yet: ragqa index")

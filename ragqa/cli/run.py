@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import traceback
 from collections.abc import Callable
 
-from ragqa.cli.show import note
+from ragqa.cli.show import note, plain
 from ragqa.errors import RagqaError
 
 
@@ -17,15 +18,23 @@ def run(program: Callable[[], object]) -> None:
     """
     try:
         program()
-    except (RagqaError, sqlite3.Error, MemoryError) as error:
-        if "--debug" in sys.argv:
-            raise
-        sentence = str(error) if isinstance(error, RagqaError) else _say(error)
-        note(f"Error: {sentence}")
-        sys.exit(error.exit_code if isinstance(error, RagqaError) else 1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except (RagqaError, sqlite3.Error, MemoryError) as error:
+        if "--debug" in sys.argv:
+            _print_traceback(error)
+        else:
+            note(f"Error: {error if isinstance(error, RagqaError) else _say(error)}")
+        sys.exit(error.exit_code if isinstance(error, RagqaError) else 1)
+    except Exception as error:
+        _print_traceback(error)
+        sys.exit(1)
+
+
+def _print_traceback(error: Exception) -> None:
+    # Its message may quote what is in a document, and Python itself would print that as it is.
+    print(plain("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
 def _say(error: Exception) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragqa.cli.figures import about, finite, interval, mean_json, number, p_value
-from ragqa.cli.show import note, plain, print_table
+from ragqa.cli.show import note, print_table, say, say_text
 
 if TYPE_CHECKING:
     from ragqa.evaluate.comparison import Change
@@ -27,7 +27,7 @@ def print_differences(runs: Sequence[Run], differences: Sequence[Difference]) ->
     """Print, metric by metric, each pair's difference and whether it is more than chance."""
     for metric in dict.fromkeys(difference.metric for difference in differences):
         listed = [difference for difference in differences if difference.metric == metric]
-        print(f"{metric}, {listed[0].mean.count:,} questions")
+        say(f"{metric}, {listed[0].mean.count:,} questions")
         table = [
             ["b less a", "difference", "95% interval", "p", "p (Holm)", "wins/ties/losses", "would show"]
         ]
@@ -46,17 +46,15 @@ def print_differences(runs: Sequence[Run], differences: Sequence[Difference]) ->
         print_table(table)
         certain = [one for one in listed if one.significant]
         for one in certain:
-            print(plain(verdict(one)))
+            say(verdict(one))
         if len(listed) == 1 and not certain:
-            print(plain(verdict(listed[0])))
+            say(verdict(listed[0]))
         elif not certain:
-            print(f"None of these {len(listed):,} differences is significant: each could be chance.")
+            say(f"None of these {len(listed):,} differences is significant: each could be chance.")
         elif len(certain) < len(listed):
             left = len(listed) - len(certain)
-            print(
-                f"The other {f'{left:,} differences are' if left > 1 else 'difference is'} not significant."
-            )
-        print()
+            say(f"The other {f'{left:,} differences are' if left > 1 else 'difference is'} not significant.")
+        say()
 
 
 def verdict(one: Difference) -> str:
@@ -118,19 +116,20 @@ def diff_json(a: Run, b: Run, metric: str, changes: Sequence[Change]) -> dict[st
 
 def print_diff(a: Run, b: Run, metric: str, changes: Sequence[Change], limit: int) -> None:
     better = sum(change.b > change.a for change in changes)
-    print(f"{metric}: {b.label} is better on {better:,} questions, {a.label} on {len(changes) - better:,}.")
+    say(f"{metric}: {b.label} is better on {better:,} questions, {a.label} on {len(changes) - better:,}.")
     for change in changes[:limit]:
         question = a.questions[change.place]
-        print(plain(f"\n{question.id}: {question.text}"))
+        say()
+        say(f"{question.id}: {question.text}")
         relevant = [document for document, grade in question.relevant.items() if grade > 0]
         if relevant:
-            print(plain(f"  relevant: {', '.join(relevant)}"))
+            say(f"  relevant: {', '.join(relevant)}")
         for run, value in ((a, change.a), (b, change.b)):
             found = ", ".join(_documents(run, change, a)[:SHOWN_DOCUMENTS]) or "nothing"
-            print(plain(f"  {value:.3f} {run.info.name}: {found}"))
+            say(f"  {value:.3f} {run.info.name}: {found}")
             said = _said(run, change, a)
             if said is not None:
-                print(plain(f"        {' '.join(said.split())}"))
+                say(f"        {' '.join(said.split())}")
     if len(changes) > limit:
         note(f"{len(changes) - limit:,} more questions changed: --limit shows them.")
 
@@ -163,9 +162,9 @@ def print_gate(before: Run, now: Run, gate: Gate) -> None:
     count = gate.differences[0].mean.count
     if gate.losses:
         names = ", ".join(one.metric for one in gate.losses)
-        print(f"Significantly worse than the baseline {before.info.name} over {count:,} questions: {names}.")
+        say(f"Significantly worse than the baseline {before.info.name} over {count:,} questions: {names}.")
     else:
-        print(f"Not significantly worse than the baseline {before.info.name} over {count:,} questions.")
+        say(f"Not significantly worse than the baseline {before.info.name} over {count:,} questions.")
 
 
 def tuned_json(tuned: Tuned, output: Path) -> dict[str, Any]:
@@ -179,14 +178,14 @@ def tuned_json(tuned: Tuned, output: Path) -> dict[str, Any]:
 
 
 def print_tuned(tuned: Tuned, output: Path) -> None:
-    print(plain(tuned.yaml()), end="")
+    say_text(tuned.yaml().rstrip())
     one = tuned.difference
-    print()
-    print(
+    say()
+    say(
         f"On {one.mean.count:,} questions kept from the search: {one.mean.value:+.3f} {one.metric} "
         f"({interval(one.mean)}), p {p_value(one.p)}."
     )
-    print(plain(verdict(one)))
+    say(verdict(one))
     note(f"Written: {output}")
 
 
@@ -218,7 +217,7 @@ def print_judged(judged: Sequence[Judged]) -> None:
             else f", took the one shown first on {about.position_bias:.0%}"
         )
         failed = f", {about.failures:,} without a verdict" if about.failures else ""
-        print(plain(f"Judge: {what} ({about.verdicts:,} verdicts{failed}{same}{first})"))
+        say(f"Judge: {what} ({about.verdicts:,} verdicts{failed}{same}{first})")
 
 
 def _documents(run: Run, change: Change, a: Run) -> list[str]:

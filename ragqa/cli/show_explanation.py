@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import unicodedata
 from typing import Any
 
@@ -104,7 +105,9 @@ def _print_hit(explained: ExplainedHit, explanation: Explanation, color: bool) -
     say(f"     scores: {_scores(explained.hit)}")
     print()
     text = shown_text(explained)
-    print("".join(_shaded(segment, color) for segment in segments(explained, text)))
+    shaded = "".join(_shaded(segment, color) for segment in segments(explained, text))
+    # Moved in, so that no line of it looks like the next hit.
+    print(textwrap.indent(shaded, "     "))
     print()
     if explained.matches:
         _print_table(explained)

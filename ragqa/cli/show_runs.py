@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragqa.cli.figures import about, interval, mean_json
-from ragqa.cli.show import note, plain, print_table, size
+from ragqa.cli.show import note, print_table, say, say_text, size
 from ragqa.cli.show_comparisons import judged_json
 from ragqa.errors import UsageError
 
@@ -49,11 +49,12 @@ def print_summary(runs: Sequence[Run], metrics: Sequence[Metric] | None, *, deta
     for row in rows:
         info = row.run.info
         where = f"ragqa {info.key.code_version}, {info.device}"
-        print(plain(f"\n{row.label}: run {info.id} of {info.created}, {where}"))
+        say()
+        say(f"{row.label}: run {info.id} of {info.created}, {where}")
         for stage, (median, tail) in row.latency_ms.items():
-            print(f"  {stage:<16} p50 {median:,.1f} ms, p95 {tail:,.1f} ms")
+            say(f"  {stage:<16} p50 {median:,.1f} ms, p95 {tail:,.1f} ms")
         if row.cost is not None:
-            print(f"  cost             ${row.cost:.4f}")
+            say(f"  cost             ${row.cost:.4f}")
 
 
 def runs_json(
@@ -156,20 +157,21 @@ def result_json(run: Run, question: str) -> dict[str, Any]:
 
 def print_results(results: Sequence[Mapping[str, Any]]) -> None:
     first = results[0]
-    print(plain(f"{first['id']}: {first['text']}"))
+    say(f"{first['id']}: {first['text']}")
     for answer in first["golden_answers"]:
-        print(plain(f"  golden answer: {answer}"))
+        say(f"  golden answer: {answer}")
     for shown in results:
-        print(plain(f"\n{shown['name']}"))
+        say()
+        say(f"{shown['name']}")
         relevant = shown["relevant"]
         documents = dict.fromkeys(passage["document_id"] for passage in shown["result"]["ranking"])
         for rank, document in enumerate(list(documents)[:10], 1):
-            print(plain(f"{rank:>4}. {document}{'  relevant' if relevant.get(document, 0) > 0 else ''}"))
+            say(f"{rank:>4}. {document}{'  relevant' if relevant.get(document, 0) > 0 else ''}")
         reply = shown["result"]["reply"]
         if reply:
-            print(plain(f"  answer: {reply['text'].strip()}"))
+            say_text(textwrap.indent(f"answer: {reply['text'].strip()}", "  "))
         if shown["result"]["reason"]:
-            print(plain(f"  failed: {shown['result']['reason']}"))
+            say(f"  failed: {shown['result']['reason']}")
 
 
 # -- tables and progress ----------------------------------------------------------------------
@@ -210,11 +212,7 @@ def _line_by_line() -> Callable[[Progress], None]:
             last = now
             left = (now - start) / (progress.done - 1) * (progress.total - progress.done)
             about = _so_far(progress)
-            print(
-                f"{progress.done:,} of {progress.total:,}, about {left:,.0f} s left{about and ', ' + about}",
-                file=sys.stderr,
-                flush=True,
-            )
+            note(f"{progress.done:,} of {progress.total:,}, about {left:,.0f} s left{about and ', ' + about}")
 
     return advance
 

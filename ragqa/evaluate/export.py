@@ -13,6 +13,7 @@ from ragqa.errors import UsageError
 from ragqa.evaluate.metrics import qrels_of, ranked_of
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import RankedPassage, Reply, Result, Run, RunInfo, RunKey
+from ragqa.untrusted import for_line, to_json
 
 FORM = 1
 
@@ -20,7 +21,8 @@ FORM = 1
 def trec_run(run: Run) -> Iterator[str]:
     """Yield `qid Q0 docid rank score tag` for every document found; scores are 1 / rank.
 
-    The format parts columns by white space, so that white space in an id is written as in a URL.
+    The format parts columns by white space, so that white space in an id is written as in a URL, and so is
+    what a terminal would obey.
     """
     tag = _word(run.info.name)
     for question, documents in ranked_of(run).items():
@@ -37,7 +39,7 @@ def trec_qrels(run: Run) -> Iterator[str]:
 
 def beir_results(run: Run) -> Iterator[str]:
     """Yield BEIR's results, `{qid: {docid: score}}`, as one JSON object."""
-    yield json.dumps(ranked_of(run), ensure_ascii=False)
+    yield to_json(ranked_of(run))
 
 
 def json_lines(run: Run) -> Iterator[str]:
@@ -48,11 +50,11 @@ def json_lines(run: Run) -> Iterator[str]:
         "question_set": run.question_set.name,
         "grades": {judge: dict(grades) for judge, grades in run.grades.items()},
     }
-    yield json.dumps(about, ensure_ascii=False)
+    yield to_json(about)
     for place, question in enumerate(run.questions):
         result = run.results.get(place)
         line = {**asdict(question), "result": asdict(result) if result else None}
-        yield json.dumps(line, ensure_ascii=False)
+        yield to_json(line)
 
 
 def read_json_lines(path: Path) -> Run:
@@ -97,4 +99,10 @@ def _result(stored: dict[str, Any]) -> Result:
 
 
 def _word(text: str) -> str:
-    return "".join(quote(char) if char.isspace() else char for char in text) or "-"
+    return (
+        "".join(_escaped(char) if char.isspace() or for_line(char) != char else char for char in text) or "-"
+    )
+
+
+def _escaped(char: str) -> str:
+    return quote(char, errors="surrogatepass")

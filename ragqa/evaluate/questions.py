@@ -182,6 +182,8 @@ def _json_rows(path: Path, bad: list[str]) -> Iterator[_Row]:
             continue
         try:
             row = json.loads(line)
+            # Half a character, which JSON can spell, can be neither stored nor printed.
+            json.dumps(row, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             bad.append(f"{path}:{number} is not JSON ({error})")
             continue

@@ -175,6 +175,7 @@ def test_two_questions_with_one_id_are_refused(tmp_path: Path) -> None:
     ("line", "wrong"),
     [
         ("{", "is not JSON"),
+        ('{"question": "why \\ud83d"}', "is not JSON"),
         ("[1]", "is not a JSON object"),
         ('{"a":' * 100_000, "is not JSON"),
         ('{"question": " "}', "has no question"),

@@ -21,6 +21,7 @@ from ragqa.evaluate.report.content import (
 )
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.significance import Difference, Mean
+from ragqa.untrusted import for_terminal
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,7 +41,7 @@ def report_html(runs: Sequence[Run], pair: tuple[Run, Run] | None = None, metric
     found = study(runs, pair, metric)
     told = telling(found)
     drawn = _drawn(found, told) if found.metrics else {}
-    return (
+    page = (
         _environment()
         .get_template("page.html")
         .render(
@@ -61,6 +62,8 @@ def report_html(runs: Sequence[Run], pair: tuple[Run, Run] | None = None, metric
             top=TOP,
         )
     )
+    # Markup is escaped by then; what turns text around or hides it would do so in a browser too.
+    return for_terminal(page)
 
 
 def _drawn(study: Study, told: Sequence[Telling]) -> dict[str, str | None]:
