@@ -75,8 +75,7 @@ def ask_all(
         while label in results:
             label, number = f"{pipeline.config.name} ({number})", number + 1
         results[label] = pipeline.search(question, k)
-        # Where nothing was found there is nothing to answer from.
-        for model in models if results[label].hits else ():
+        for model in models:
             answer = pipeline.ask(question, model=model, log=False)
             answers[f"{label}, {answer.model}"] = answer
     return compare(question, results, answers)

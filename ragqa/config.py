@@ -7,7 +7,7 @@ slash in it), then a config shipped with ragqa. Unknown keys are errors.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -57,7 +57,11 @@ class StageSettings(BaseModel):
 
 
 class Config(Strict):
-    """One strategy: which stages find the passages, what becomes of them, who answers."""
+    """One strategy: which stages find the passages, what becomes of them, who answers.
+
+    `refuse` is how answerable, from 0 to 1, a question must look for a model to be asked (off, or auto: as
+    fitted, see `ragqa.answer.answerable`); `check` says whether the sentences of answers are checked.
+    """
 
     name: str = ""
     description: str = ""
@@ -70,6 +74,8 @@ class Config(Strict):
     k: int = Field(default=10, ge=1)
     context: ContextSettings = ContextSettings()
     prompt: str = "auto"
+    refuse: Literal[False, "auto"] | Annotated[float, Field(ge=0, le=1, strict=True)] = False
+    check: bool = True
     model: str = "auto"
     options: dict[str, Any] = {}
 

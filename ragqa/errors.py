@@ -17,10 +17,6 @@ class UsageError(RagqaError):
     exit_code = 2
 
 
-class NothingFoundError(RagqaError):
-    """No passage matches the question, so there is nothing to answer from."""
-
-
 class BusyError(RagqaError):
     """Another process is writing to the corpus."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +11,7 @@ from ragqa.config import Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
 from ragqa.device import Compute
-from ragqa.errors import NothingFoundError, UsageError
+from ragqa.errors import UsageError
 from ragqa.files import default_corpus
 from ragqa.stages import (
     Derived,
@@ -27,17 +25,17 @@ from ragqa.stages import (
     merge,
     needs_no_corpus,
 )
-from ragqa.types import Answer, Context, SearchResult
+from ragqa.timing import timed
+from ragqa.types import Answer, Context, Conversation, SearchResult
 
 if TYPE_CHECKING:
     import llm
-    from llm import Template
 
-    from ragqa.answer.evidence import EvidenceReader
-    from ragqa.answer.extractive import Candidate
-    from ragqa.answer.models import Fit
+    from ragqa.answer.evidence import TokenSource
+    from ragqa.answer.preparation import Preparation
     from ragqa.answer.request import ModelRequest
-    from ragqa.colbert.store import TokenStore
+    from ragqa.answer.stream import OnSentence, OnText
+    from ragqa.explain.explanation import Explanation
 
 MAX_QUESTION_CHARACTERS = 10_000
 
@@ -57,7 +55,6 @@ class Pipeline:
         self.config = config
         self.corpus = corpus
         self._resources = Resources(corpus, compute, note, config.chunk)
-        self._templates: dict[str, Template] = {}
 
     @classmethod
     def from_config(cls, config: str | Config = "default", db: Path | str | None = None) -> Self:
@@ -88,7 +85,7 @@ class Pipeline:
         return stages
 
     @cached_property
-    def evidence_store(self) -> TokenStore:
+    def evidence_source(self) -> TokenSource:
         """The token vectors by which sentences are scored: the reranker's, or the embedded encoder's."""
         from ragqa.rerank.colbert import ColbertReranker, ColbertSettings
 
@@ -96,6 +93,28 @@ class Pipeline:
         if not isinstance(reranker, ColbertReranker):
             reranker = ColbertReranker(ColbertSettings(), self._resources)
         return reranker.store
+
+    @cached_property
+    def check_source(self) -> TokenSource:
+        """The token vectors by which answers are checked: the embedded encoder's, as the check was fitted.
+
+        A corpus indexed with another checkpoint has none of them, and gets none stored.
+        """
+        from ragqa import embedded
+        from ragqa.answer.evidence import UnstoredTokens
+        from ragqa.colbert.encoder import EncoderSettings
+        from ragqa.colbert.engines import load_encoder
+
+        if self.evidence_source.encoder.identity["model"] == embedded.NAME:
+            return self.evidence_source
+        return UnstoredTokens(load_encoder(EncoderSettings(), self._resources.compute))
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """Makes what a model is sent of what was found."""
+        from ragqa.answer.preparation import Preparation
+
+        return Preparation(self.config, lambda: self.evidence_source, lambda: self.check_source)
 
     def match_expression(self, question: str) -> str:
         """Return what full text is asked; raises UsageError when the first stage is another one."""
@@ -124,7 +143,7 @@ class Pipeline:
         question = check_question(question)
         check_chunking(self.corpus, self.config.chunk)
         timings: dict[str, float] = {}
-        with _timed(timings, self.config.retrieve.type):
+        with timed(timings, self.config.retrieve.type):
             hits = self.retriever.search(question, max(k or self.config.k, self.config.candidates))
         return SearchResult(question, self.config.name, tuple(hits), timings)
 
@@ -134,9 +153,15 @@ class Pipeline:
         timings = dict(found.timings_ms)
         hits = found.hits[:k]
         if self.config.rerank.type != "none":
-            with _timed(timings, self.config.rerank.type):
+            with timed(timings, self.config.rerank.type):
                 hits = tuple(self.reranker.rerank(found.question, found.hits, k))
-        return SearchResult(found.question, self.config.name, hits, timings)
+        return SearchResult(found.question, self.config.name, hits, timings, found.hits)
+
+    def explain(self, result: SearchResult) -> Explanation:
+        """Return which words of the question matched which of each hit's, and which stage moved it where."""
+        from ragqa.explain.explanation import explain_result
+
+        return explain_result(self, result)
 
     def context(self, question: str, model: str | None = None) -> tuple[SearchResult, Context]:
         """Return the search and the context that `model` would be given; without one, a roomy context."""
@@ -144,8 +169,7 @@ class Pipeline:
 
         fitting = fit(find_model(model)) if model else ROOMY_FIT
         result = self.search(question)
-        room = _room(fitting, question, model or "the model")
-        return result, self._context(result, fitting, room, self._evidence_reader())
+        return result, self.preparation.context(result, fitting, model or "the model")
 
     def ask(
         self,
@@ -153,22 +177,38 @@ class Pipeline:
         *,
         model: str | None = None,
         options: Mapping[str, Any] | None = None,
+        conversation: Conversation | None = None,
         log: bool = True,
         on_search: Callable[[SearchResult], None] = lambda result: None,
-        on_text: Callable[[str], None] = lambda text: None,
+        on_text: OnText = lambda text: None,
+        on_sentence: OnSentence = lambda text, check: None,
     ) -> Answer:
         """Return `model`'s answer (the config's by default) from the passages found.
 
-        `on_search` is told the hits before the model is called, `on_text` each piece of the answer.
-        Raises RagqaError when there is nothing to answer from or the model fails.
+        The question stands alone; `conversation` is what was said before it. `on_search` is told the hits
+        before the model is called, `on_text` each piece of the answer, `on_sentence` each sentence with
+        its check, where the config wants answers checked. Raises RagqaError when the model fails.
         """
         question = check_question(question)
         # What can be wrong with the request is said before anything is searched.
         chosen, settings = self.model(model, options)
         result = self.search(question)
         on_search(result)
-        request = self.request(result, chosen, settings)
-        return request.send(log=log, note=self._resources.note, on_text=on_text)
+        request = self.request(result, chosen, settings, conversation=conversation)
+        return request.send(log=log, note=self._resources.note, on_text=on_text, on_sentence=on_sentence)
+
+    def follow_up(
+        self, question: str, *, model: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[str, Conversation]:
+        """Return a follow-up to the last question in llm's log as one that stands alone, and what was said.
+
+        Raises UsageError when nothing is logged.
+        """
+        from ragqa.answer.conversation import last_conversation, stand_alone
+
+        question = check_question(question)
+        conversation = last_conversation()
+        return stand_alone(question, conversation, *self.model(model, options)), conversation
 
     def model(
         self, name: str | None = None, options: Mapping[str, Any] | None = None
@@ -177,99 +217,35 @@ class Pipeline:
 
         Raises UsageError for an unknown model, option or prompt.
         """
-        from ragqa.answer.models import check_options, find_model, fit
+        from ragqa.answer.models import check_options, find_model
 
         chosen = find_model(name or self.config.model)
-        self._prompt(fit(chosen))
+        self.preparation.prompt_text(chosen)
         return chosen, check_options(chosen, self.own_options(name) if options is None else options)
 
     def own_options(self, model: str | None) -> Mapping[str, Any]:
         """Return the config's options: they are for the config's model, and another one gets none."""
         return self.config.options if model in (None, self.config.model) else {}
 
-    def request(self, result: SearchResult, model: llm.Model, options: Mapping[str, Any]) -> ModelRequest:
+    def request(
+        self,
+        result: SearchResult,
+        model: llm.Model,
+        options: Mapping[str, Any],
+        *,
+        conversation: Conversation | None = None,
+        check: bool | None = None,
+    ) -> ModelRequest:
         """Return what `model` is to be sent for `result`: the prompt with the context in it.
 
-        Raises NothingFoundError when there are no hits to answer from.
+        `check` says whether the answer will be checked, instead of the config.
         """
-        from ragqa.answer.models import fit
-        from ragqa.answer.prompts import render_prompt
-        from ragqa.answer.request import ModelRequest
-
-        if not result.hits:
-            raise NothingFoundError(
-                "No passage has anything to do with this question, so no model was asked."
-            )
-        fitting = fit(model)
-        template = self._prompt(fitting)
-        timings = dict(result.timings_ms)
-        with _timed(timings, "context"):
-            bare = render_prompt(template, result.question, "")
-            room = _room(fitting, f"{bare.system or ''}\n{bare.text}", model.model_id)
-            reader = self._evidence_reader()
-            context = self._context(result, fitting, room, reader)
-            candidates = self._scored_sentences(model, result.question, context, reader)
-        prompt = render_prompt(template, result.question, context.text)
-        return ModelRequest(
-            search=result,
-            context=context,
-            model=model,
-            prompt=prompt,
-            options=options,
-            timings_ms=timings,
-            count=None if fitting.window is None else fitting.count,
-            candidates=candidates,
-        )
+        checked = self.config.check if check is None else check
+        return self.preparation.request(result, model, options, conversation or Conversation(), checked)
 
     def prompt_text(self, model: llm.Model) -> str:
         """Return the prompt that `model` is sent, before question and context are filled in."""
-        from ragqa.answer.models import fit
-
-        template = self._prompt(fit(model))
-        return "\n".join(part for part in (template.system, template.prompt) if part)
-
-    def _prompt(self, fitting: Fit) -> Template:
-        from ragqa.answer.prompts import load_prompt
-
-        name = fitting.prompt if self.config.prompt == "auto" else self.config.prompt
-        if name not in self._templates:
-            self._templates[name] = load_prompt(name)
-        return self._templates[name]
-
-    def _evidence_reader(self) -> EvidenceReader:
-        from ragqa.answer.evidence import EvidenceReader
-
-        return EvidenceReader(lambda: self.evidence_store)
-
-    def _context(
-        self, result: SearchResult, fitting: Fit, room: int | None, reader: EvidenceReader
-    ) -> Context:
-        from ragqa.answer.context import Budget, assemble, assemble_sentences
-
-        wanted = self.config.context
-        tokens = fitting.context_tokens if wanted.tokens == "auto" else wanted.tokens
-        budget = Budget(tokens if room is None else min(tokens, room), wanted.passages, fitting.count)
-        select = fitting.select if wanted.select == "auto" else wanted.select
-        if select == "sentences":
-            return assemble_sentences(result.hits, budget, result.question, reader.rank)
-        return assemble(result.hits, budget)
-
-    def _scored_sentences(
-        self, model: llm.Model, question: str, context: Context, reader: EvidenceReader
-    ) -> Sequence[Candidate] | None:
-        """Return the sentences scored from stored vectors, so that `extractive` encodes nothing again."""
-        from ragqa.answer.context import whole
-        from ragqa.answer.extractive import Candidate, Extractive
-
-        if not isinstance(model, Extractive):
-            return None
-        ranked = reader.rank(question, [whole(block) for block in context.blocks])
-        return [
-            Candidate(block.number, sentence.text, sentence.score)
-            for block, sentences in zip(context.blocks, ranked, strict=True)
-            for sentence in sentences
-            if sentence.text in block.text
-        ]
+        return self.preparation.prompt_text(model)
 
 
 def open_corpus(config: Config, db: Path | str | None) -> Corpus:
@@ -293,27 +269,3 @@ def check_question(question: str) -> str:
             f"at most {MAX_QUESTION_CHARACTERS:,} are read."
         )
     return question
-
-
-def _room(fitting: Fit, prompt_without_context: str, model: str) -> int | None:
-    """Return how many tokens of context fit beside the prompt and an answer; None where no window is known.
-
-    Raises UsageError when there is no room.
-    """
-    from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS
-
-    if fitting.window is None:
-        return None
-    room = fitting.window - ANSWER_TOKENS - CHAT_TOKENS - fitting.count(prompt_without_context)
-    if room < 64:
-        raise UsageError(
-            f"The question is too long for {model}, which reads {fitting.window:,} tokens in all."
-        )
-    return room
-
-
-@contextmanager
-def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timings[stage] = round((time.perf_counter() - start) * 1000, 2)

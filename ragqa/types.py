@@ -58,12 +58,16 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The hits of one question, best first, with the time of each stage in milliseconds."""
+    """The hits of one question, best first, with the time of each stage in milliseconds.
+
+    `candidates` is what the first stage found, in its order.
+    """
 
     question: str
     config: str
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
+    candidates: tuple[Hit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +114,35 @@ class Citation:
 class CheckedSentence:
     """A sentence of an answer, `answer.text[start:end]`, and whether the context bears it out.
 
-    `support` (0 to 1) is that of the blocks that it cites, or of any block where it cites none;
-    `best` is the block that supports it best, with `best_support`. A wrong citation is one of blocks
-    that do not support the sentence while another does.
+    `by_block` has the support (0 to 1) that each block of the context gives it; `support` is that of the
+    blocks that it cites, or of any block where it cites none; `best` is the block that supports it best.
+    A wrong citation is one of blocks that do not support the sentence while another does.
     """
 
     start: int
     end: int
     text: str
     cited: tuple[int, ...]
+    by_block: Mapping[int, float]
     support: float
     best: int | None
-    best_support: float
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question that was asked and what was answered."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What was asked and answered so far, oldest first; `id` is that of the conversation in llm's log."""
+
+    turns: tuple[Turn, ...] = ()
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +152,8 @@ class Answer:
     `sentences` are those of the text that were checked, `removed` the numbers that the model cited and
     nothing was given under: they are no longer in the text. `refused` says that the documents do not
     answer the question, by the model's word or by the `scores`, in which case no model was asked.
-    Tokens and `cost` (in dollars) are None where nobody counts them.
+    Tokens and `cost` (in dollars) are None where nobody counts them; `conversation_id` is that of llm's
+    log, None where it was not logged.
     """
 
     search: SearchResult
@@ -144,6 +165,7 @@ class Answer:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost: float | None = None
+    conversation_id: str | None = None
     sentences: tuple[CheckedSentence, ...] = ()
     removed: tuple[int, ...] = ()
     refused: Literal["", "model", "scores"] = ""

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from ragqa import Pipeline
+from ragqa.answer.refusal import REFUSAL
 from ragqa.config import load_config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.device import Compute
@@ -29,8 +31,9 @@ def test_an_answer_streams_and_cites_only_what_was_given(
 ) -> None:
     pieces: list[str] = []
     answer = pipeline.ask(QUESTION, model="fake", options={"temperature": 0.1}, on_text=pieces.append)
-    assert pieces == ["Use 60 grams ", "of beans [1]. ", "Sun helps [99]."]
-    assert answer.text == "".join(pieces)
+    assert answer.text == "".join(pieces) == "Use 60 grams of beans [1]. Sun helps."
+    assert pieces[0] == "Use 60 grams"
+    assert answer.removed == (99,)
     assert [citation.number for citation in answer.citations] == [1]
     assert answer.citations[0].passage.document_id == "coffee.md"
     (sent,) = fake_models.answering.prompts
@@ -59,6 +62,18 @@ def test_whoever_stops_reading_is_not_the_models_failure(
         pipeline.ask(QUESTION, model="fake", on_text=closed)
 
 
+def test_half_a_character_of_a_broken_model_is_replaced(
+    pipeline: Pipeline, fake_models: SimpleNamespace
+) -> None:
+    fake_models.answering.answer = ["Use 60 grams \ud83d", " of beans [1]."]
+    notes: list[str] = []
+    pipeline._resources = replace(pipeline._resources, note=notes.append)
+    answer = pipeline.ask(QUESTION, model="fake")
+    assert answer.text == "Use 60 grams ? of beans [1]."
+    assert answer.conversation_id is None
+    assert "not in llm's log" in notes[0]
+
+
 def test_a_log_that_cannot_be_written_loses_no_answer(
     db: Path, fake_models: SimpleNamespace, isolated_user: Path
 ) -> None:
@@ -73,10 +88,48 @@ def test_a_log_that_cannot_be_written_loses_no_answer(
 
 def test_nothing_found_asks_no_model(db: Path, fake_models: SimpleNamespace) -> None:
     pipeline = Pipeline.from_config("fts-colbert", db)
-    with pytest.raises(RagqaError, match="No passage"):
-        pipeline.ask("xylophone", model="fake")
+    answer = pipeline.ask("xylophone", model="fake")
     pipeline.close()
+    assert (answer.text, answer.refused) == (REFUSAL, "scores")
     assert fake_models.answering.prompts == []
+
+
+def test_a_model_that_refuses_has_refused(pipeline: Pipeline, fake_models: SimpleNamespace) -> None:
+    fake_models.answering.answer = ["The documents do ", "not answer this."]
+    answer = pipeline.ask(QUESTION, model="fake")
+    assert (answer.refused, answer.sentences, answer.citations) == ("model", (), ())
+
+
+def test_every_sentence_is_checked_by_what_it_cites(pipeline: Pipeline, fake_models: SimpleNamespace) -> None:
+    fake_models.answering.answer = ["Use 60 grams of beans for one litre of water [1]. ", "Use 75 grams [1]."]
+    told: list[tuple[str, str | None]] = []
+    answer = pipeline.ask(
+        QUESTION,
+        model="fake",
+        on_sentence=lambda text, check: told.append((text, check.verdict if check else None)),
+    )
+    assert [sentence.verdict for sentence in answer.sentences] == ["supported", "unsupported"]
+    assert "".join(text for text, _ in told) == answer.text
+    assert [verdict for _, verdict in told] == ["supported", "unsupported"]
+    for sentence in answer.sentences:
+        assert answer.text[sentence.start : sentence.end] == sentence.text
+    assert answer.citations[0].support == max(sentence.by_block[1] for sentence in answer.sentences)
+
+
+def test_a_citation_of_the_wrong_passage_names_the_right_one(
+    pipeline: Pipeline, fake_models: SimpleNamespace
+) -> None:
+    fake_models.answering.answer = ["Use 60 grams of beans for one litre of water [2]."]
+    (sentence,) = pipeline.ask(QUESTION, model="fake").sentences
+    assert (sentence.verdict, sentence.best) == ("wrong citation", 1)
+
+
+def test_checks_can_be_turned_off(db: Path, fake_models: SimpleNamespace) -> None:
+    pipeline = Pipeline.from_config(load_config("default").model_copy(update={"check": False}), db)
+    answer = pipeline.ask(QUESTION, model="fake")
+    pipeline.close()
+    assert answer.sentences == ()
+    assert answer.citations[0].support is None
 
 
 def test_reranking_agrees_with_encoding_everything_anew(db: Path) -> None:
@@ -131,11 +184,11 @@ def test_a_question_keeps_its_words_and_loses_what_cannot_be_stored() -> None:
 def test_a_prompt_is_read_once_however_many_questions_it_serves(
     pipeline: Pipeline, fake_models: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ragqa.answer import prompts
+    from ragqa.answer import preparation
 
     read: list[str] = []
-    load = prompts.load_prompt
-    monkeypatch.setattr(prompts, "load_prompt", lambda name: (read.append(name), load(name))[1])
+    load = preparation.load_prompt
+    monkeypatch.setattr(preparation, "load_prompt", lambda name: (read.append(name), load(name))[1])
     for _ in range(2):
         pipeline.ask(QUESTION, model="fake")
-    assert read == ["answer"]
+    assert read == ["concise"]

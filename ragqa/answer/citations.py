@@ -1,24 +1,81 @@
-"""Which passages an answer cites: the [n] marks in its text."""
+"""Which passages an answer cites: the [n] marks in its text, outside of code."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
-from ragqa.types import Citation, Context
+from ragqa.types import CheckedSentence, Citation, Context
 
 _MARK = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
+# Code has brackets with numbers in it that cite nothing. A block that never ends is code to the end of
+# the text; code within a line ends in its paragraph, else its backtick is a backtick.
+_CODE = re.compile(
+    r"^(?P<fence>`{3,}|~{3,}).*?(?:^(?P=fence)|\Z)"
+    r"|(?<!`)(?P<tick>`+)(?!`)(?:(?!\n[ \t]*\n)[^`])+(?P=tick)(?!`)",
+    re.M | re.S,
+)
+_PARAGRAPH = re.compile(r"\n[ \t]*\n")
+# What a mark may still become at the end of a text, with the space that goes when the mark goes.
+_BEGUN_MARK = re.compile(r"[ \t]*(?:\[[\d,; \t]*)?\Z")
+
+
+def citation_marks(text: str) -> Iterator[re.Match[str]]:
+    """Yield the marks [n] and [n, m] of `text` that stand outside of code, in order."""
+    position = 0
+    for code in [*_CODE.finditer(text), None]:
+        yield from _MARK.finditer(text, position, code.start() if code else len(text))
+        position = code.end() if code else len(text)
+
+
+def mark_numbers(mark: re.Match[str]) -> list[int]:
+    """Return the numbers in a mark. None is so long that it could stand for a passage and cost time."""
+    return [int(number[:9]) for number in re.findall(r"\d+", mark.group(1))]
 
 
 def cited_numbers(text: str) -> list[int]:
-    """Return the numbers cited as [n] or [n, m], each once, in order of appearance."""
-    numbers: dict[int, None] = {}
-    for mark in _MARK.finditer(text):
-        for number in re.findall(r"\d+", mark.group(1)):
-            numbers[int(number[:9])] = None
-    return list(numbers)
+    """Return the numbers that are cited, each once, in order of appearance."""
+    return list(dict.fromkeys(number for mark in citation_marks(text) for number in mark_numbers(mark)))
 
 
-def citations(text: str, context: Context) -> list[Citation]:
-    """Return what `text` cites of `context`; numbers that stand for no block are left out."""
+def citations(text: str, context: Context, sentences: Sequence[CheckedSentence] = ()) -> tuple[Citation, ...]:
+    """Return what `text` cites of `context`, with the support that the checked `sentences` have by it."""
     blocks = {block.number: block for block in context.blocks}
-    return [Citation(n, blocks[n].first) for n in cited_numbers(text) if n in blocks]
+    support: dict[int, float] = {}
+    for sentence in sentences:
+        for number in sentence.cited:
+            support[number] = max(support.get(number, 0.0), sentence.by_block[number])
+    return tuple(Citation(n, blocks[n].first, support.get(n)) for n in cited_numbers(text) if n in blocks)
+
+
+def without_strangers(text: str, known: Sequence[int]) -> tuple[str, list[int]]:
+    """Return `text` without citations of numbers that are not `known`, and those numbers."""
+    pieces: list[str] = []
+    strangers: dict[int, None] = {}
+    position = 0
+    for mark in citation_marks(text):
+        numbers = mark_numbers(mark)
+        kept = [number for number in numbers if number in known]
+        if kept == numbers:
+            continue
+        strangers.update(dict.fromkeys(number for number in numbers if number not in known))
+        before = text[position : mark.start()]
+        pieces.append(f"{before}[{', '.join(map(str, kept))}]" if kept else before.rstrip(" \t"))
+        position = mark.end()
+    return "".join(pieces) + text[position:], list(strangers)
+
+
+def settled(text: str) -> int:
+    """Return how much of `text` cites the same whatever follows: no mark and no code has just begun in it."""
+    begun = _BEGUN_MARK.search(text)
+    end = begun.start() if begun else len(text)
+    paragraph = max((match.end() for match in _PARAGRAPH.finditer(text)), default=0)
+    position = 0
+    for code in [*_CODE.finditer(text), None]:
+        tick = text.find("`", max(position, paragraph), code.start() if code else len(text))
+        if tick >= 0:
+            return min(end, tick)
+        if code and code.end() == len(text) and not code["fence"]:
+            return min(end, code.start())
+        position = code.end() if code else len(text)
+    return end

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a model said, with the tokens and the cost (in dollars) where its plugin tells `llm`."""
+    """What a model said, with the tokens and the cost (in dollars) where its plugin tells `llm`.
+
+    `conversation_id` is that of llm's log, None where nothing was logged.
+    """
 
     text: str
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost: float | None = None
+    conversation_id: str | None = None
 
 
 def generate(
@@ -30,17 +34,23 @@ def generate(
     options: Mapping[str, Any],
     *,
     log: bool,
+    conversation_id: str | None = None,
     note: Callable[[str], None],
     on_text: Callable[[str], None],
 ) -> Generation:
     """Return what `model` says, telling `on_text` each piece as it comes; with `log`, `llm logs` shows it.
+
+    It is logged within the conversation `conversation_id`, or as one of its own. What was said there
+    before is no part of what the model is sent.
 
     Raises RagqaError when the model fails, whatever its plugin raised; that is its cause. A log that
     cannot be written loses no answer: `note` is told.
     """
     pieces: list[str] = []
     try:
-        response = model.prompt(prompt.text, system=prompt.system, stream=model.can_stream, **options)
+        response = _conversation(model, conversation_id).prompt(
+            prompt.text, system=prompt.system, stream=model.can_stream, **options
+        )
         stream = iter(response)
     except Exception as error:
         raise _failure(model, error) from error
@@ -52,12 +62,15 @@ def generate(
             raise _failure(model, error) from error
         if piece is None:
             break
+        # Half a character, such as a broken model may give, can be neither logged nor printed.
+        piece = piece.encode("utf-8", "replace").decode("utf-8")
         pieces.append(piece)
         on_text(piece)
+    logged = False
     if log:
         try:
-            _log(response)
-        except (OSError, sqlite3.Error) as error:
+            logged = _log(response)
+        except (OSError, ValueError, sqlite3.Error) as error:
             note(f"The answer is not in llm's log: {error}.")
     details = response.token_details or {}
     cost = details.get("cost")
@@ -66,6 +79,7 @@ def generate(
         response.input_tokens,
         response.output_tokens,
         float(cost) if isinstance(cost, int | float) else None,
+        response.conversation.id if logged and response.conversation else None,
     )
 
 
@@ -74,16 +88,24 @@ def _failure(model: llm.Model, error: Exception) -> RagqaError:
     return RagqaError(f"The model {model.model_id} failed: {reason}")
 
 
-def _log(response: llm.Response) -> None:
+def _conversation(model: llm.Model, conversation_id: str | None) -> llm.Conversation:
+    import llm
+
+    return llm.Conversation(model=model, id=conversation_id) if conversation_id else model.conversation()
+
+
+def _log(response: llm.Response) -> bool:
+    """Log to llm's own database, and tell whether it is logged: `llm logs off` turns that off."""
     import llm
     from llm.migrations import migrate
     from sqlite_utils import Database
 
     if (llm.user_dir() / "logs-off").exists():
-        return
+        return False
     db = Database(llm.user_dir() / "logs.db")
     try:
         migrate(db)
         response.log_to_db(db)
     finally:
         db.close()
+    return True

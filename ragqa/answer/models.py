@@ -90,7 +90,7 @@ def fit(model: llm.Model) -> Fit:
     def count(text: str) -> int:
         return len(llama.tokenize(text.encode("utf-8"), add_bos=False, special=False))
 
-    return Fit(SMALL_CONTEXT_TOKENS, "sentences", "answer-small", count, window=llama.n_ctx())
+    return Fit(SMALL_CONTEXT_TOKENS, "sentences", "small", count, window=llama.n_ctx())
 
 
 def usable_default() -> str | None:
@@ -148,7 +148,7 @@ def _bounded_llama() -> Any:
 
 
 # What a model of unknown size is given.
-ROOMY_FIT = Fit(ROOMY_CONTEXT_TOKENS, "passages", "answer", _estimate)
+ROOMY_FIT = Fit(ROOMY_CONTEXT_TOKENS, "passages", "concise", _estimate)
 
 
 def list_models() -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ from ragqa.files import shipped
 if TYPE_CHECKING:
     from llm import Template
 
-# What a prompt that answers a question takes.
+# What a prompt that answers a question takes. $history, what was asked and answered before, is one of its
+# defaults, empty: a prompt without it is asked every question as if it were the first.
 NEEDED = frozenset({"context", "input"})
 
 
@@ -33,13 +34,14 @@ def shipped_prompts() -> dict[str, Path]:
 
 
 def load_prompt(name: str, needed: frozenset[str] = NEEDED) -> Template:
-    """Return the template `name`, a shipped one or a YAML file, that takes the variables `needed`.
+    """Return the template `name`, a shipped one or a path, that takes the variables `needed`.
 
     Raises UsageError when it is not there, is no template, or lacks or invents a variable.
     """
     from llm import Template
 
-    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else shipped_prompts().get(name)
+    is_path = name.endswith((".yaml", ".yml")) or "/" in name
+    path = Path(name).expanduser() if is_path else shipped_prompts().get(name)
     if path is None:
         raise unknown_name("prompt", name, shipped_prompts())
     try:
@@ -57,9 +59,9 @@ def load_prompt(name: str, needed: frozenset[str] = NEEDED) -> Template:
     return template
 
 
-def render_prompt(template: Template, question: str, context: str) -> Prompt:
-    """Return the template with the question and the context filled in."""
-    return fill_prompt(template, {"context": context, "input": question})
+def render_prompt(template: Template, question: str, context: str, history: str = "") -> Prompt:
+    """Return the template with the question, the context and what was said before filled in."""
+    return fill_prompt(template, {"context": context, "input": question, "history": history})
 
 
 def fill_prompt(template: Template, values: Mapping[str, str]) -> Prompt:

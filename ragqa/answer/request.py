@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ragqa.answer.citations import citations
 from ragqa.answer.generate import generate
 from ragqa.answer.prompts import Prompt
+from ragqa.answer.refusal import REFUSAL, is_refusal
+from ragqa.answer.stream import AnswerStream, OnSentence, OnText, SentenceStream
 from ragqa.types import Answer, Context, SearchResult
 
 if TYPE_CHECKING:
     import llm
 
     from ragqa.answer.extractive import Candidate
+    from ragqa.answer.support import SupportChecker
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class ModelRequest:
     """A question's search, the context made of it, and the prompt for `model`.
 
     `timings_ms` are those of the stages so far; `count` counts the model's tokens, where that is known
-    exactly; `candidates` are for `extractive` alone.
+    exactly; `candidates` are for `extractive` alone. With a `checker` each sentence of the answer is
+    checked. `hopeless` says that the context holds no answer: the model is not asked.
     """
 
     search: SearchResult
@@ -37,35 +41,71 @@ class ModelRequest:
     timings_ms: Mapping[str, float]
     count: Callable[[str], int] | None = None
     candidates: Sequence[Candidate] | None = None
+    checker: SupportChecker | None = None
+    conversation_id: str | None = None
+    hopeless: bool = False
 
     def send(
         self,
         *,
         log: bool = True,
         note: Callable[[str], None] = lambda text: None,
-        on_text: Callable[[str], None] = lambda text: None,
+        on_text: OnText = lambda text: None,
+        on_sentence: OnSentence = lambda text, check: None,
     ) -> Answer:
-        """Return the model's answer; `on_text` is told each piece as it comes.
+        """Return the model's answer.
 
-        With `log` it is shown by `llm logs`. Raises RagqaError when the model fails.
+        `on_text` is told each piece as it comes, `on_sentence` each sentence with its check; without a
+        checker it is told nothing. With `log` the answer is shown by `llm logs`. Raises RagqaError when
+        the model fails.
         """
         from ragqa.answer.extractive import Extractive
 
+        if self.hopeless:
+            on_text(REFUSAL)
+            on_sentence(REFUSAL, None)
+            return Answer(
+                self.search, self.context, self.model.model_id, REFUSAL, (), self.timings_ms, refused="scores"
+            )
         if isinstance(self.model, Extractive):
             self.model.candidates = self.candidates
+        sentences = SentenceStream(self.checker, on_sentence) if self.checker else None
+
+        def tell(text: str) -> None:
+            on_text(text)
+            if sentences is not None:
+                sentences.add(text)
+
+        stream = AnswerStream([block.number for block in self.context.blocks], tell)
         start = time.perf_counter()
-        said = generate(self.model, self.prompt, self.options, log=log, note=note, on_text=on_text)
+        said = generate(
+            self.model,
+            self.prompt,
+            self.options,
+            log=log,
+            conversation_id=self.conversation_id,
+            note=note,
+            on_text=stream.add,
+        )
+        stream.finish()
+        if sentences is not None:
+            sentences.finish()
         took = round((time.perf_counter() - start) * 1000, 2)
+        checked = tuple(sentences.checked) if sentences else ()
         return Answer(
             search=self.search,
             context=self.context,
             model=self.model.model_id,
-            text=said.text,
-            citations=tuple(citations(said.text, self.context)),
+            text=stream.text,
+            citations=citations(stream.text, self.context, checked),
             timings_ms={**self.timings_ms, "model": took},
             input_tokens=self._tokens(said.input_tokens, f"{self.prompt.system or ''}{self.prompt.text}"),
             output_tokens=self._tokens(said.output_tokens, said.text),
             cost=said.cost,
+            conversation_id=said.conversation_id,
+            sentences=checked,
+            removed=tuple(stream.removed),
+            refused="model" if is_refusal(stream.text) else "",
         )
 
     def _tokens(self, told: int | None, text: str) -> int | None:

@@ -29,6 +29,11 @@ ModelOptions = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", metavar="NAME VALUE", help="An option of the model. Can be repeated."),
 ]
+PromptName = Annotated[
+    str | None,
+    typer.Option("--prompt", help="concise, detailed, quote-only, or a path to an llm template of your own."),
+]
+Explain = Annotated[bool, typer.Option("--explain", help="Show which words matched, as ragqa explain does.")]
 Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")]
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragqa.cli import show
+from ragqa import forms
+from ragqa.cli import show, show_answer
 from ragqa.cli.options import (
     ConfigName,
     Db,
     Device,
+    Explain,
     Json,
     ModelName,
     ModelOptions,
+    PromptName,
     Question,
     model_options,
 )
+from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
     from ragqa.pipeline import Pipeline
@@ -37,6 +40,7 @@ def search(
     show_query: Annotated[
         bool, typer.Option("--show-query", help="Print the full-text match expression on stderr.")
     ] = False,
+    explain: Explain = False,
     timings: Timings = False,
     json: Json = False,
 ) -> None:
@@ -48,10 +52,17 @@ def search(
         if show_query:
             show.note(f"Match expression: {pipeline.match_expression(question)}")
         result = pipeline.search(question, k)
-    if json:
-        show.print_json(show.search_json(result))
+        explanation = pipeline.explain(result) if explain else None
+    if explain:
+        from ragqa.cli import show_explanation
+    if json and explanation is not None:
+        show.print_json(show_explanation.explanation_json(explanation))
+    elif json:
+        show.print_json(forms.search_json(result))
     elif not result.hits:
         show.note("No passage matches.")
+    elif explanation is not None:
+        show_explanation.print_explanation(explanation)
     else:
         show.print_hits(result.hits)
     if timings:
@@ -73,9 +84,9 @@ def context(
     with open_pipeline(config, db, device) as pipeline:
         result, assembled = pipeline.context(question, model)
     if json:
-        show.print_json(show.context_json(result, assembled))
+        show.print_json(forms.context_json(result, assembled))
     elif assembled.text:
-        print(show.plain(assembled.text))
+        show.say_text(assembled.text)
     else:
         show.note("No passage matches.")
 
@@ -85,36 +96,66 @@ def ask(
     config: ConfigName = "default",
     model: ModelName = None,
     option: ModelOptions = None,
+    prompt: PromptName = None,
+    resume: Annotated[
+        bool, typer.Option("--continue", help="A follow-up to the last question in llm's log.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 when a sentence is not supported by what it cites.")
+    ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not check the sentences of the answer.")
+    ] = False,
+    explain: Explain = False,
     db: Db = None,
     device: Device = None,
     no_log: Annotated[bool, typer.Option("--no-log", "-n", help="Do not log to llm's database.")] = False,
     timings: Timings = False,
     json: Json = False,
 ) -> None:
-    """Answer a question from the documents, citing them.
+    """Answer a question from the documents, citing them; each sentence is checked by what it cites.
+
+    Exit codes: 3 with --strict when a sentence is not supported by the passages that it cites.
 
     Example: ragqa ask "what is shot-scraper?" -m gpt-4o-mini -o temperature 0
     """
-
-    def write(text: str) -> None:
-        sys.stdout.write(show.plain(text))
-        sys.stdout.flush()
-
-    with open_pipeline(config, db, device) as pipeline:
+    if strict and no_check:
+        raise UsageError("--strict needs the check that --no-check turns off.")
+    check = True if strict else False if no_check else None
+    with open_pipeline(config, db, device, prompt=prompt, check=check) as pipeline:
+        settings = model_options(option)
+        conversation = None
+        if resume:
+            question, conversation = pipeline.follow_up(question, model=model, options=settings)
+            show.note(f"Searched for: {question}")
+        printer = show_answer.AnswerPrinter(pipeline.config.check, quiet=json)
         answer = pipeline.ask(
             question,
             model=model,
-            options=model_options(option),
+            options=settings,
+            conversation=conversation,
             log=not no_log,
-            on_text=(lambda text: None) if json else write,
+            on_text=printer.text,
+            on_sentence=printer.sentence,
         )
+        explanation = pipeline.explain(answer.search) if explain else None
+    if explain:
+        from ragqa.cli import show_explanation
     if json:
-        show.print_json(show.answer_json(answer))
+        form = forms.answer_json(answer)
+        if explanation is not None:
+            form["explanation"] = show_explanation.explanation_json(explanation)
+        show.print_json(form)
     else:
-        print()
-        show.print_sources(answer)
+        show_answer.print_after(answer)
+        if explanation is not None:
+            print()
+            show_explanation.print_explanation(explanation)
     if timings:
         show.print_timings(answer.timings_ms)
+    if strict and not show_answer.holds(answer):
+        show.note("Not every sentence is supported by what it cites.")
+        raise typer.Exit(3)
 
 
 def compare(
@@ -136,6 +177,7 @@ def compare(
 
     Example: ragqa compare "what is shot-scraper?" -c fts -c dense -c hybrid -c fts-colbert
     """
+    from ragqa.cli import show_side_by_side
     from ragqa.compare import ask_all
 
     names = config or ["fts", "dense", "default"]
@@ -144,19 +186,19 @@ def compare(
         own: list[str | None] = [None] if answers else []
         compared = ask_all(pipelines, question, k, model or own)
     if json:
-        show.print_json(show.comparison_json(compared))
+        show.print_json(forms.comparison_json(compared))
     else:
-        show.print_comparison(compared)
+        show_side_by_side.print_comparison(compared)
 
 
 @contextmanager
-def open_pipeline(config: str, db: Path | None, device: str | None) -> Iterator[Pipeline]:
-    """Open the corpus and the stages of a config, with `device` instead of its own where given."""
+def open_pipeline(config: str, db: Path | None, device: str | None, **others: Any) -> Iterator[Pipeline]:
+    """Open the corpus and the stages of a config; what is given replaces what it says."""
     from ragqa.config import load_config
     from ragqa.pipeline import Pipeline, open_corpus
 
     loaded = load_config(config)
-    if device is not None:
-        loaded = loaded.model_copy(update={"device": device})
+    given = {key: value for key, value in {"device": device, **others}.items() if value is not None}
+    loaded = loaded.model_copy(update=given)
     with open_corpus(loaded, db) as corpus:
         yield Pipeline(loaded, corpus, show.note)

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragqa.answer.refusal import REFUSAL, is_refusal
-from ragqa.errors import NothingFoundError, RagqaError
+from ragqa.errors import RagqaError
 from ragqa.evaluate.calls import Outcome, Workers, call, is_remote
 from ragqa.evaluate.plan import Cell, Plan, corpus_fingerprint, make_cells
 from ragqa.evaluate.runs import RankedPassage, Reply, Result
@@ -133,10 +132,7 @@ class _Asker:
             result.question, result.config, result.hits[: cell.pipeline.config.k], result.timings_ms
         )
         try:
-            request = cell.pipeline.request(found, cell.model, cell.options)
-        except NothingFoundError:
-            self._record(cell, place, Result("done", ranking, result.timings_ms, Reply(REFUSAL, True)))
-            return
+            request = cell.pipeline.request(found, cell.model, cell.options, check=False)
         except RagqaError as error:
             # Such as a question that a small model has no room for.
             self._record(cell, place, Result("failed", ranking, result.timings_ms, None, str(error)))
@@ -168,7 +164,7 @@ class _Asker:
             return
         reply = Reply(
             text=answer.text,
-            refused=is_refusal(answer.text),
+            refused=bool(answer.refused),
             cited=tuple(dict.fromkeys(citation.passage.document_id for citation in answer.citations)),
             context=answer.context.text,
             context_tokens=answer.context.tokens,

@@ -9,8 +9,10 @@ from llm.cli import cli
 from ragqa.answer.prompts import fill_prompt, load_prompt, render_prompt, shipped_prompts
 from ragqa.errors import UsageError
 
-ANSWERING = {name: path for name, path in shipped_prompts().items() if not name.startswith("judge-")}
-JUDGING = {name: path for name, path in shipped_prompts().items() if name not in ANSWERING}
+JUDGING = {name: path for name, path in shipped_prompts().items() if name.startswith("judge-")}
+ANSWERING = {
+    name: path for name, path in shipped_prompts().items() if name not in JUDGING and name != "rewrite"
+}
 
 
 @pytest.mark.parametrize("name", list(ANSWERING))
@@ -76,13 +78,13 @@ def test_a_prompt_takes_the_variables_that_are_asked_of_it(tmp_path: Path) -> No
 
 
 def test_an_unknown_prompt_comes_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="Known: answer"):
+    with pytest.raises(UsageError, match="Known: concise"):
         load_prompt("sonnet")
 
 
 def test_what_comes_before_the_context_is_the_same_for_every_question() -> None:
     """So that a runtime which keeps the state of a prompt's beginning reads the instructions once."""
-    template = load_prompt("answer")
+    template = load_prompt("concise")
     first, second = (render_prompt(template, question, "CONTEXT") for question in ("why?", "how?"))
     assert first.system == second.system
     assert first.text.partition("CONTEXT")[0] == second.text.partition("CONTEXT")[0]

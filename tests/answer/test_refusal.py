@@ -62,4 +62,4 @@ def test_a_long_answer_that_says_what_is_lacking_is_no_refusal(lack: str) -> Non
 
 
 def test_the_prompt_asks_for_the_very_sentence_that_is_looked_for() -> None:
-    assert REFUSAL in (load_prompt("answer").system or "")
+    assert REFUSAL in (load_prompt("concise").system or "")

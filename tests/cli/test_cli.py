@@ -110,19 +110,20 @@ def test_ask_answers_with_citations_and_sources(ragqa: Run, db: Path) -> None:
     answer = ragqa("ask", QUESTION, "--db", db, "-o", "sentences", "1")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == (
-        "Use 60 grams of beans for one litre of water. [1]\n\nSources\n[1] Making coffee (coffee.md)\n"
+        "Use 60 grams of beans for one litre of water. [1] ✓\n\nSources\n[1] Making coffee (coffee.md)\n"
     )
 
 
 def test_ask_json_has_the_documented_form_and_is_logged(ragqa: Run, db: Path, isolated_user: Path) -> None:
     answer = result(ragqa("ask", QUESTION, "--db", db, "--json"))
     assert answer.keys() == {
-        "question", "config", "hits", "timings_ms", "answer", "model", "context_tokens", "citations",
+        "question", "config", "hits", "timings_ms", "answer", "model", "refused", "refused_by",
+        "context_tokens", "conversation_id", "citations", "removed_citations", "sentences",
     }  # fmt: skip
     assert answer["model"] == "extractive"
-    assert answer["citations"][0].keys() == {"number", "document_id", "passage_id"}
+    assert answer["citations"][0].keys() == {"number", "document_id", "passage_id", "support"}
     assert answer["citations"][0]["document_id"] == "coffee.md"
-    assert answer["timings_ms"].keys() == {"hybrid", "colbert", "context", "model"}
+    assert answer["timings_ms"].keys() == {"hybrid", "colbert", "context", "check", "model"}
     assert 0 < answer["context_tokens"] < 4000
     logs = subprocess.run(
         [sys.executable, "-m", "llm", "logs", "--json"], capture_output=True, text=True, check=True

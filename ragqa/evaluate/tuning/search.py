@@ -73,6 +73,7 @@ class RememberingEncoder:
         self.dimensions = encoder.dimensions
         self.encode_documents = encoder.encode_documents
         self.document_spans = encoder.document_spans
+        self.query_spans = encoder.query_spans
         self.encode_queries = Remembered(encoder.encode_queries, kept=None)
 
 

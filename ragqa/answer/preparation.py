@@ -1,0 +1,160 @@
+"""From what a search found to what a model is sent: the context, the prompt around it, the check to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ragqa.answer.answerable import THRESHOLD, answerability, hits_evidence
+from ragqa.answer.context import Budget, assemble, assemble_sentences, whole
+from ragqa.answer.conversation import history_text
+from ragqa.answer.evidence import EvidenceReader, TokenSource
+from ragqa.answer.extractive import Candidate, Extractive
+from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS, Fit, fit
+from ragqa.answer.prompts import load_prompt, render_prompt
+from ragqa.answer.request import ModelRequest
+from ragqa.answer.support import Source, SupportChecker
+from ragqa.config import Config
+from ragqa.errors import UsageError
+from ragqa.timing import timed
+from ragqa.types import Context, Conversation, SearchResult
+
+if TYPE_CHECKING:
+    import llm
+    from llm import Template
+
+
+class Preparation:
+    """Prepares requests as `config` says.
+
+    `evidence_source` returns the token vectors by which sentences are scored, `check_source` those by
+    which answers are checked; both are called when they are needed, since they load an encoder.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        evidence_source: Callable[[], TokenSource],
+        check_source: Callable[[], TokenSource],
+    ) -> None:
+        self._config = config
+        self._evidence_source = evidence_source
+        self._check_source = check_source
+        self._templates: dict[str, Template] = {}
+
+    def prompt_text(self, model: llm.Model) -> str:
+        """Return the prompt that `model` is sent, before question and context are filled in.
+
+        Raises UsageError when the config's prompt is not there or cannot be filled.
+        """
+        template = self._template(fit(model))
+        return "\n".join(part for part in (template.system, template.prompt) if part)
+
+    def context(self, result: SearchResult, fitting: Fit, model: str) -> Context:
+        """Return the context alone that a model of such a fit would be given."""
+        reader = EvidenceReader(self._evidence_source)
+        return self._context(result, fitting, _room(fitting, result.question, model), reader)
+
+    def request(
+        self,
+        result: SearchResult,
+        model: llm.Model,
+        options: Mapping[str, Any],
+        conversation: Conversation,
+        check: bool,
+    ) -> ModelRequest:
+        """Return what `model` is to be sent for `result`, after what was said in `conversation`."""
+        fitting = fit(model)
+        template = self._template(fitting)
+        timings = dict(result.timings_ms)
+        reader = EvidenceReader(self._evidence_source)
+        with timed(timings, "context"):
+            history = history_text(conversation, fitting)
+            bare = render_prompt(template, result.question, "", history)
+            room = _room(fitting, f"{bare.system or ''}\n{bare.text}", model.model_id)
+            context = self._context(result, fitting, room, reader)
+            candidates = (
+                _scored_sentences(result.question, context, reader) if isinstance(model, Extractive) else None
+            )
+        hopeless = not context.blocks
+        checker = None
+        if not hopeless and (check or self._config.refuse is not False):
+            with timed(timings, "check"):
+                source = self._check_source()
+                checking = reader if source is self._evidence_source() else EvidenceReader(lambda: source)
+                hopeless = self._unanswerable(result, checking, source)
+                if check and not hopeless:
+                    checker = _checker(context, checking, source)
+        return ModelRequest(
+            search=result,
+            context=context,
+            model=model,
+            prompt=render_prompt(template, result.question, context.text, history),
+            options=options,
+            timings_ms=timings,
+            count=None if fitting.window is None else fitting.count,
+            candidates=candidates,
+            checker=checker,
+            conversation_id=conversation.id,
+            hopeless=hopeless,
+        )
+
+    def _template(self, fitting: Fit) -> Template:
+        name = fitting.prompt if self._config.prompt == "auto" else self._config.prompt
+        if name not in self._templates:
+            self._templates[name] = load_prompt(name)
+        return self._templates[name]
+
+    def _context(
+        self, result: SearchResult, fitting: Fit, room: int | None, reader: EvidenceReader
+    ) -> Context:
+        wanted = self._config.context
+        tokens = fitting.context_tokens if wanted.tokens == "auto" else wanted.tokens
+        budget = Budget(tokens if room is None else min(tokens, room), wanted.passages, fitting.count)
+        select = fitting.select if wanted.select == "auto" else wanted.select
+        if select == "sentences":
+            return assemble_sentences(result.hits, budget, result.question, reader.rank)
+        return assemble(result.hits, budget)
+
+    def _unanswerable(self, result: SearchResult, reader: EvidenceReader, source: TokenSource) -> bool:
+        """Tell whether the config wants the question refused for what was found."""
+        if self._config.refuse is False:
+            return False
+        threshold = THRESHOLD if self._config.refuse == "auto" else self._config.refuse
+        (query,) = source.encoder.encode_queries([result.question])
+        return answerability(result.question, query, hits_evidence(reader, result.hits)) < threshold
+
+
+def _checker(context: Context, reader: EvidenceReader, source: TokenSource) -> SupportChecker:
+    evidence = reader.read([whole(block) for block in context.blocks])
+    sources = [
+        Source(block.number, read, " > ".join((block.first.title, *block.first.headings)))
+        for block, read in zip(context.blocks, evidence, strict=True)
+    ]
+    return SupportChecker(sources, source.encoder)
+
+
+def _scored_sentences(question: str, context: Context, reader: EvidenceReader) -> Sequence[Candidate]:
+    """Return the sentences scored from stored vectors, so that `extractive` encodes nothing again."""
+    ranked = reader.rank(question, [whole(block) for block in context.blocks])
+    return [
+        Candidate(block.number, sentence.text, sentence.score)
+        for block, sentences in zip(context.blocks, ranked, strict=True)
+        for sentence in sentences
+        if sentence.text in block.text
+    ]
+
+
+def _room(fitting: Fit, prompt_without_context: str, model: str) -> int | None:
+    """Return how many tokens of context fit beside the prompt and an answer; None where no window is known.
+
+    Raises UsageError when there is no room.
+    """
+    if fitting.window is None:
+        return None
+    room = fitting.window - ANSWER_TOKENS - CHAT_TOKENS - fitting.count(prompt_without_context)
+    if room < 64:
+        raise UsageError(
+            f"The question is too long for {model}, which reads {fitting.window:,} tokens in all."
+        )
+    return room

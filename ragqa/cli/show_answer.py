@@ -1,0 +1,115 @@
+"""How an answer looks: its sentences with their marks as they come, its sources, and its JSON."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ragqa.cli.show import plain, say
+from ragqa.types import Answer, CheckedSentence, Passage
+
+# What a refusal shows of what was nearest.
+CLOSEST = 3
+
+
+class AnswerPrinter:
+    """Prints an answer while it comes: with its checks sentence by sentence, without them piece by piece.
+
+    `ask` is to be given its two methods as `on_text` and `on_sentence`; `quiet`, it prints nothing.
+    """
+
+    def __init__(self, checked: bool, quiet: bool = False) -> None:
+        self._checked = checked
+        self._quiet = quiet
+
+    def text(self, piece: str) -> None:
+        if not self._checked:
+            self._write(plain(piece))
+
+    def sentence(self, piece: str, check: CheckedSentence | None) -> None:
+        if self._checked:
+            self._write(beside(piece, check))
+
+    def _write(self, text: str) -> None:
+        if not self._quiet:
+            typer.echo(text, nl=False)
+            sys.stdout.flush()
+
+
+def mark(check: CheckedSentence) -> str:
+    """Return the mark that stands beside a checked sentence, coloured where that is shown."""
+    if check.verdict == "supported":
+        return typer.style("✓", fg="green")
+    if check.verdict == "wrong citation":
+        return typer.style(f"✗ rather [{check.best}]", fg="yellow")
+    return typer.style("✗ unsupported", fg="red")
+
+
+def marked(answer: Answer) -> str:
+    """Return the text of an answer with the marks beside its checked sentences."""
+    pieces, position = [], 0
+    for sentence in answer.sentences:
+        pieces.append(beside(answer.text[position : sentence.end], sentence))
+        position = sentence.end
+    return "".join(pieces) + plain(answer.text[position:].rstrip())
+
+
+def beside(piece: str, check: CheckedSentence | None) -> str:
+    """Return a piece of an answer that ends with the sentence that `check` is of, and the mark after it."""
+    if check is None:
+        return plain(piece)
+    # Code closes on a line of its own, and so it must stay.
+    gap = "\n" if piece.rstrip().endswith(("```", "~~~")) else " "
+    return plain(piece) + gap + mark(check)
+
+
+def print_after(answer: Answer) -> None:
+    """Print what follows an answer: what its check found, its sources, or what came closest."""
+    print()
+    if answer.refused:
+        _print_closest(answer)
+        return
+    for line in remarks(answer):
+        print(line)
+    cited = [(citation.number, citation.passage) for citation in answer.citations]
+    given = [(block.number, block.first) for block in answer.context.blocks]
+    print("\nSources" if cited else "\nThe answer cites nothing. It was given")
+    for number, passage in cited or given:
+        say(f"[{number}] {_reference(passage)}")
+
+
+def remarks(answer: Answer) -> list[str]:
+    """Return what a reader of the answer should know of its citations, in sentences."""
+    said = []
+    removed = ", ".join(f"[{number}]" for number in answer.removed)
+    if removed:
+        said.append(f"Removed: {removed}, which no passage stands for.")
+    bad = sum(sentence.verdict == "unsupported" for sentence in answer.sentences)
+    wrong = sum(sentence.verdict == "wrong citation" for sentence in answer.sentences)
+    whole = len(answer.sentences)
+    if bad:
+        said.append(f"{bad} of {whole} sentences {'has' if bad == 1 else 'have'} no support in the passages.")
+    if wrong:
+        said.append(
+            f"{wrong} of {whole} sentences {'cites' if wrong == 1 else 'cite'} another passage than the one "
+            "that supports it."
+        )
+    return ["", *said] if said else []
+
+
+def holds(answer: Answer) -> bool:
+    """Tell whether every checked sentence is supported by what it cites, and nothing else is cited."""
+    return not answer.removed and all(sentence.verdict == "supported" for sentence in answer.sentences)
+
+
+def _print_closest(answer: Answer) -> None:
+    closest = dict.fromkeys(_reference(hit.passage) for hit in answer.search.hits)
+    print("\nClosest" if closest else "\nNo passage has anything to do with it.")
+    for reference in list(closest)[:CLOSEST]:
+        say(f"- {reference}")
+
+
+def _reference(passage: Passage) -> str:
+    where = passage.source if passage.source.startswith("http") else passage.document_id
+    return f"{passage.title or passage.document_id} ({where})"
