@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ragqa.answer.definitions import defines, echoes, subject_of
 from ragqa.answer.sentences import split_sentences
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
 from ragqa.colbert.maxsim import best_matches, offsets_of
-from ragqa.colbert.store import TokenStore
+from ragqa.colbert.store import TokenMatrix
 from ragqa.corpus.chunking import has_prose
 from ragqa.corpus.derived import indexed_text
 from ragqa.types import ContextBlock, Passage
@@ -57,15 +58,36 @@ class Evidence:
     spans: Spans
 
 
+class TokenSource(Protocol):
+    """Where token vectors of passages come from: a TokenStore, or an encoder that makes them at once."""
+
+    @property
+    def encoder(self) -> TokenEncoder: ...
+
+    def load_tokens(self, passages: Sequence[Passage]) -> TokenMatrix:
+        """Return a vector for each token of `passages`, in their order."""
+
+
+class UnstoredTokens:
+    """A TokenSource that encodes passages when they are asked for, and keeps nothing."""
+
+    def __init__(self, encoder: TokenEncoder) -> None:
+        self.encoder = encoder
+
+    def load_tokens(self, passages: Sequence[Passage]) -> TokenMatrix:
+        matrices = self.encoder.encode_documents([indexed_text(passage)[0] for passage in passages])
+        return TokenMatrix(np.concatenate(matrices), offsets_of([len(matrix) for matrix in matrices]))
+
+
 class EvidenceReader:
     """Reads the evidence of blocks of text from stored token vectors, each passage once.
 
     One reader serves one question, so that its context, its answer and the check of it share what was read.
-    The store is asked for when it is needed, since that loads its encoder.
+    The source is asked for when it is needed, since that loads its encoder.
     """
 
-    def __init__(self, store: Callable[[], TokenStore]) -> None:
-        self._store = store
+    def __init__(self, source: Callable[[], TokenSource]) -> None:
+        self._source = source
         self._read: dict[str, Evidence] = {}
 
     def read(self, blocks: Sequence[ContextBlock]) -> list[Evidence]:
@@ -75,17 +97,17 @@ class EvidenceReader:
 
     def rank(self, question: str, blocks: Sequence[ContextBlock]) -> list[list[Sentence]]:
         """Return the scored sentences of each block: nothing but the question is encoded."""
-        (query,) = self._store().encoder.encode_queries([question])
+        (query,) = self._source().encoder.encode_queries([question])
         return [rank_sentences(question, query, evidence) for evidence in self.read(blocks)]
 
     def _load(self, passages: Sequence[Passage]) -> None:
         lacking = {passage.id: passage for passage in passages if passage.id not in self._read}
         if not lacking:
             return
-        store = self._store()
-        matrix = store.load_tokens(list(lacking.values()))
+        source = self._source()
+        matrix = source.load_tokens(list(lacking.values()))
         texts = [indexed_text(passage) for passage in lacking.values()]
-        spans = store.encoder.document_spans([text for text, _ in texts])
+        spans = source.encoder.document_spans([text for text, _ in texts])
         for number, (passage, (_, prefix)) in enumerate(zip(lacking.values(), texts, strict=True)):
             vectors = matrix.vectors[matrix.offsets[number] : matrix.offsets[number + 1]]
             self._read[passage.id] = Evidence(passage.text, vectors, _moved(spans[number], prefix, 0))

@@ -54,7 +54,8 @@ ANSWERS: dict[str, AnswerMetric] = {
     "F1": _golden(answers.token_f1),
     "Contains": _golden(answers.contains_answer),
     "ROUGE-L": _golden(answers.rouge_l),
-    # How many answerable questions got an answer, and how many unanswerable ones rightly none.
+    # How many answerable questions got an answer, and how many unanswerable ones rightly none. The others
+    # of the first are the wrong refusals: they have no metric, since everywhere more of one is better.
     "Answered": AnswerMetric(
         lambda question: question.judged or bool(question.golden_answers),
         lambda question, reply: float(not reply.refused),

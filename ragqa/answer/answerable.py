@@ -1,0 +1,95 @@
+"""Whether the passages found can answer a question at all, told before a model is asked.
+
+Only the question and the token vectors of the passages are looked at, so that what it says does not
+depend on which stages found them. It tells whether the words of the question are there, not whether
+the answer is: a passage that says everything but what was asked for looks answerable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragqa import embedded
+from ragqa.answer.evidence import Evidence, EvidenceReader
+from ragqa.colbert.encoder import Vectors
+from ragqa.types import ContextBlock, Hit
+
+# How many passages are looked at. Where fewer were found, each that lacks counts as TYPICAL_LEAD behind.
+PASSAGES = 10
+TYPICAL_LEAD = 0.15
+
+# A logistic regression over Signals, the intercept first, and the score that 5% of the answerable
+# questions fall below: fitted by `python -m ragqa.evaluate.answerable`, for the embedded encoder.
+WEIGHTS = (-9.07, 12.74, 12.4)
+THRESHOLD = 0.3
+
+# The embedded tokenizer's vocabulary is in order of frequency, and its words begin about here.
+_FIRST_WORD = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What answerability is judged by: means of the best similarities of the question's tokens.
+
+    `match` is the highest that a passage has over the question's words, which count the more the rarer
+    they are. `lead` is how far the best passage is above the others, over all tokens alike: passages
+    that merely are about the same thing match about the same.
+    """
+
+    match: float
+    lead: float
+
+
+def answerability(question: str, query: Vectors, evidence: Sequence[Evidence]) -> float:
+    """Return how likely passages answer a question, from 0 to 1, were half of all questions answerable.
+
+    `query` is the encoded question, shape (tokens, dimensions), and `evidence` the passages found, best
+    first. 0 where nothing was found.
+    """
+    found = signals(question, query, evidence)
+    return 0.0 if found is None else score(found, WEIGHTS)
+
+
+def score(found: Signals, weights: Sequence[float]) -> float:
+    """Return what a logistic regression with `weights`, the intercept first, makes of signals."""
+    intercept, match, lead = weights
+    return 1 / (1 + math.exp(-(intercept + match * found.match + lead * found.lead)))
+
+
+def signals(question: str, query: Vectors, evidence: Sequence[Evidence]) -> Signals | None:
+    """Return what is seen in the first PASSAGES of `evidence`; None where there is nothing to see."""
+    parts = [part.vectors for part in evidence[:PASSAGES] if len(part.vectors)]
+    if not parts or not len(query):
+        return None
+    # One product for each passage: so small a one does not wait for other threads, nor for a busy core.
+    similarities = np.stack([(part @ query.T).max(axis=0) for part in parts])
+    weights = _rarity(question, len(query))
+    matches = similarities @ weights / weights.sum()
+    plain = similarities.mean(axis=1)
+    behind = float((plain.max() - plain).sum()) + TYPICAL_LEAD * (PASSAGES - len(parts))
+    return Signals(float(matches.max()), behind / (PASSAGES - 1))
+
+
+def hits_evidence(reader: EvidenceReader, hits: Sequence[Hit]) -> list[Evidence]:
+    """Return the evidence of the first PASSAGES of `hits`, each passage by itself."""
+    return reader.read(
+        [ContextBlock(hit.rank, (hit.passage,), (0,), hit.passage.text) for hit in hits[:PASSAGES]]
+    )
+
+
+def _rarity(question: str, tokens: int) -> Vectors:
+    """Return how much each token counts: the logarithm of its place in the vocabulary, 0 for special ones.
+
+    Another encoder than the embedded one cuts a question otherwise: there every token counts the same.
+    """
+    encoded = embedded.tokenizer().encode(question)
+    words = np.array([end > start for start, end in encoded.offsets])
+    if len(words) != tokens or not words.any():
+        return np.ones(tokens, np.float32)
+    places = np.maximum(encoded.ids, _FIRST_WORD) / (_FIRST_WORD / 2)
+    rarity: Vectors = (np.log(places) * words).astype(np.float32)
+    return rarity

@@ -1,0 +1,267 @@
+"""`python -m ragqa.evaluate.answerable`: how well questions without an answer are told before asking a model.
+
+Where the relevant documents are taken out of what was found, the best of the rest remain: passages about
+the same thing that do not hold the answer. It fits on one half of the documents and reports on the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from ragqa.answer.answerable import PASSAGES, THRESHOLD, WEIGHTS, Signals, hits_evidence, score, signals
+from ragqa.answer.evidence import EvidenceReader, rank_sentences
+from ragqa.cli import show
+from ragqa.cli.run import run
+from ragqa.errors import UsageError
+from ragqa.evaluate.answers import contains_answer
+from ragqa.evaluate.questions import JudgedQuestion, QuestionSet, load_questions
+from ragqa.operations import build_index
+from ragqa.pipeline import Pipeline
+from ragqa.types import Hit
+
+# What is asked of a corpus, and what an answerable and each unanswerable kind weighs in the fit.
+ANSWERABLE, REMOVED, FOREIGN, OWN = "answerable", "removed", "foreign", "unanswerable"
+SHARES = {ANSWERABLE: 0.5, REMOVED: 0.4, FOREIGN: 0.1}
+# Wrong refusals: those that THRESHOLD is chosen for, and those that the curve shows.
+WRONG = 0.05
+CURVE = (0.02, 0.05, 0.1)
+# Enough hits that PASSAGES remain without the relevant documents.
+DEPTH = 3 * PASSAGES
+RIDGE = 0.002
+NEWTON_STEPS = 30
+
+Column = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question with passages that answer it or do not, by its `kind`.
+
+    `sentence` is the score of the best sentence in them; `fitted` tells which half the question is in.
+    """
+
+    collection: str
+    kind: str
+    fitted: bool
+    signals: Signals
+    sentence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A logistic regression over Signals (intercept first), and two thresholds for wrong refusals of WRONG.
+
+    Weights and threshold have two decimals, as they are shipped. `sentence_threshold` is for the best
+    sentence's score, the simplest alternative.
+    """
+
+    weights: tuple[float, ...]
+    threshold: float
+    sentence_threshold: float
+
+
+def cases_of(
+    name: str,
+    questions: Sequence[JudgedQuestion],
+    foreign: Sequence[JudgedQuestion],
+    db: Path,
+    transfer: bool,
+) -> Iterator[Case]:
+    """Yield the cases of a corpus: its questions, as they are and without their documents, and foreign ones.
+
+    Left out are questions whose documents are not found, and unanswerable ones where what is found holds
+    a golden answer by chance. With `transfer` no case is fitted on.
+    """
+    pipeline = Pipeline.from_config("default", db)
+    with show.progress(name) as advance:
+        build_index(pipeline, on_passages=advance)
+        for done, question in enumerate([*questions, *foreign], 1):
+            hits = pipeline.search(question.text, DEPTH).hits
+            reader = EvidenceReader(lambda: pipeline.check_source)
+            for kind, shown in _kinds(question, hits, done > len(questions)):
+                fitted = not transfer and fits(question)
+                case = _case(name, kind, fitted, question.text, shown, reader, pipeline)
+                if case is not None:
+                    yield case
+            advance(done, len(questions) + len(foreign))
+    pipeline.close()
+
+
+def fits(question: JudgedQuestion) -> bool:
+    """Tell whether a question is fitted on: all those of a document are, or none."""
+    document = min(question.relevant, default=question.id)
+    return hashlib.sha256(document.encode()).digest()[0] % 2 == 0
+
+
+def _kinds(
+    question: JudgedQuestion, hits: Sequence[Hit], foreign: bool
+) -> Iterator[tuple[str, Sequence[Hit]]]:
+    relevant = {document for document, grade in question.relevant.items() if grade > 0}
+    rest = [hit for hit in hits if hit.passage.document_id not in relevant][:PASSAGES]
+    by_chance = any(contains_answer(hit.passage.text, question.golden_answers) for hit in rest)
+    if foreign or question.unanswerable:
+        if not by_chance:
+            yield (FOREIGN if foreign else OWN), rest
+        return
+    if any(hit.passage.document_id in relevant for hit in hits[:PASSAGES]):
+        yield ANSWERABLE, hits[:PASSAGES]
+        if not by_chance:
+            yield REMOVED, rest
+
+
+def _case(
+    collection: str,
+    kind: str,
+    fitted: bool,
+    question: str,
+    hits: Sequence[Hit],
+    reader: EvidenceReader,
+    pipeline: Pipeline,
+) -> Case | None:
+    (query,) = pipeline.check_source.encoder.encode_queries([question])
+    evidence = hits_evidence(reader, hits)
+    seen = signals(question, query, evidence)
+    if seen is None:
+        return None
+    sentences = [sentence for part in evidence for sentence in rank_sentences(question, query, part)]
+    best = max((sentence.score for sentence in sentences), default=0.0)
+    return Case(collection, kind, fitted, seen, best)
+
+
+def fit(cases: Sequence[Case]) -> Model:
+    """Return the model fitted to `cases`; each collection counts the same, and in it each kind its share."""
+    counts: dict[tuple[str, str], int] = {}
+    used = [case for case in cases if case.kind in SHARES]
+    for case in used:
+        counts[case.collection, case.kind] = counts.get((case.collection, case.kind), 0) + 1
+    answerable = np.array([case.kind == ANSWERABLE for case in used])
+    if answerable.all() or not answerable.any():
+        raise UsageError("There is nothing to fit: it takes answerable questions and others.")
+    shares = np.array([SHARES[case.kind] / counts[case.collection, case.kind] for case in used])
+    weights = tuple(round(weight, 2) for weight in _logistic(_rows(used), answerable.astype(float), shares))
+    scores = np.array([score(case.signals, weights) for case in used])
+    sentences = np.array([case.sentence for case in used])
+    return Model(
+        weights,
+        round(float(np.quantile(scores[answerable], WRONG)), 2),
+        float(np.quantile(sentences[answerable], WRONG)),
+    )
+
+
+def _rows(cases: Sequence[Case]) -> Column:
+    return np.array([[case.signals.match, case.signals.lead] for case in cases])
+
+
+def _logistic(rows: Column, wanted: Column, shares: Column) -> tuple[float, ...]:
+    """Return intercept and weights by Newton's method, with a ridge on the standardised signals."""
+    mean = np.average(rows, axis=0, weights=shares)
+    spread = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=shares)) + 1e-9
+    design = np.column_stack([np.ones(len(rows)), (rows - mean) / spread])
+    ridge = RIDGE * np.eye(design.shape[1])
+    ridge[0, 0] = 0
+    found = np.zeros(design.shape[1])
+    for _ in range(NEWTON_STEPS):
+        likely = 1 / (1 + np.exp(-design @ found))
+        slope = design.T @ (shares * (wanted - likely)) - ridge @ found
+        curvature = (design * (shares * likely * (1 - likely))[:, None]).T @ design + ridge
+        found = found + np.linalg.solve(curvature, slope)
+    weights = found[1:] / spread
+    return tuple(float(value) for value in (found[0] - weights @ mean, *weights))
+
+
+def separation(answerable: Column, other: Column) -> float:
+    """Return the AUC: how often an answerable question scores above one that is not; a tie is half."""
+    above = answerable[:, None] > other[None, :]
+    return float((above + 0.5 * (answerable[:, None] == other[None, :])).mean())
+
+
+def report(cases: Sequence[Case], model: Model) -> Iterator[str]:
+    """Yield the table, as Markdown: per collection (and of all together), kind and score what is refused."""
+    curve = " | ".join(f"at {wrong:.0%}" for wrong in CURVE)
+    yield f"| collection | unanswerable | by | wrongly refused | rightly refused | AUC | {curve} |"
+    yield "| --- | --- | --- | ---: | ---: | ---: |" + " ---: |" * len(CURVE)
+    names = dict.fromkeys(case.collection for case in cases)
+    # Together they show what one threshold does for collections whose scores differ.
+    for collection in [*names, *(["together"] if len(names) > 1 else [])]:
+        of = [case for case in cases if collection in (case.collection, "together")]
+        for kind in (REMOVED, FOREIGN, OWN):
+            if any(case.kind == kind for case in of) and any(case.kind == ANSWERABLE for case in of):
+                yield from _lines(collection, kind, of, model)
+
+
+def _lines(collection: str, kind: str, cases: Sequence[Case], model: Model) -> Iterator[str]:
+    for by, threshold in (("model", model.threshold), ("sentence", model.sentence_threshold)):
+        good, bad = (
+            np.array(
+                [
+                    score(case.signals, model.weights) if by == "model" else case.sentence
+                    for case in cases
+                    if case.kind == of
+                ]
+            )
+            for of in (ANSWERABLE, kind)
+        )
+        curve = " | ".join(f"{(bad < np.quantile(good, wrong)).mean():.0%}" for wrong in CURVE)
+        yield (
+            f"| {collection} | {kind} ({len(bad)}) | {by} | {(good < threshold).mean():.1%} of {len(good)}"
+            f" | {(bad < threshold).mean():.0%} | {separation(good, bad):.3f} | {curve} |"
+        )
+
+
+def table(
+    collections: Annotated[
+        list[str],
+        typer.Argument(help="QUESTIONS=CORPUS: a question set with golden answers, and its corpus."),
+    ],
+    transfer: Annotated[
+        list[str] | None, typer.Option(help="QUESTIONS=CORPUS to report on and not to fit on.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Questions of each collection.")] = 500,
+    foreign: Annotated[int, typer.Option(min=0, help="Questions of other collections for each.")] = 100,
+    seed: int = 0,
+) -> None:
+    """Fit on half of the documents; print the constants, and what they do on the rest."""
+    paths = {text: _parse(text) for text in [*collections, *(transfer or [])]}
+    sets = {text: load_questions(questions).sample(sample, seed) for text, (questions, _) in paths.items()}
+    cases: list[Case] = []
+    for text, (_, db) in paths.items():
+        others = {name: one for name, one in sets.items() if name != text}
+        asked = _foreign(others, foreign, seed)
+        cases += cases_of(sets[text].name, sets[text].questions, asked, db, text in (transfer or []))
+    model = fit([case for case in cases if case.fitted])
+    print(f"WEIGHTS = {model.weights}")
+    print(f"THRESHOLD = {model.threshold}")
+    if (model.weights, model.threshold) != (WEIGHTS, THRESHOLD):
+        print(f"That is not what is shipped: {WEIGHTS}, {THRESHOLD}.")
+    print(f"The best sentence alone: refused below {model.sentence_threshold:.3f}.\n")
+    for line in report([case for case in cases if not case.fitted], model):
+        print(line)
+
+
+def _parse(collection: str) -> tuple[Path, Path]:
+    questions, equals, db = collection.rpartition("=")
+    if not equals:
+        raise UsageError(f"{collection} is not QUESTIONS=CORPUS.")
+    return Path(questions), Path(db)
+
+
+def _foreign(others: Mapping[str, QuestionSet], count: int, seed: int) -> list[JudgedQuestion]:
+    """Return answerable questions of other collections, as many of each."""
+    return [
+        question
+        for one in others.values()
+        for question in one.sample(count // len(others), seed + 1).questions
+        if not question.unanswerable
+    ]
+
+
+if __name__ == "__main__":
+    run(lambda: typer.run(table))

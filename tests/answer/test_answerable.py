@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragqa import embedded
+from ragqa.answer.answerable import (
+    PASSAGES,
+    THRESHOLD,
+    TYPICAL_LEAD,
+    Signals,
+    answerability,
+    hits_evidence,
+    score,
+    signals,
+)
+from ragqa.answer.evidence import Evidence, EvidenceReader
+from ragqa.colbert.encoder import Vectors
+from ragqa.pipeline import Pipeline
+
+
+@pytest.fixture(params=["default", "fts"])
+def pipeline(request: pytest.FixtureRequest, db: Path) -> Iterator[Pipeline]:
+    opened = Pipeline.from_config(request.param, db)
+    yield opened
+    opened.close()
+
+
+def judged(pipeline: Pipeline, question: str, reader: EvidenceReader | None = None) -> float:
+    reader = reader or EvidenceReader(lambda: pipeline.check_source)
+    (query,) = pipeline.check_source.encoder.encode_queries([question])
+    return answerability(question, query, hits_evidence(reader, pipeline.search(question).hits))
+
+
+def holding(*rows: Sequence[float]) -> Evidence:
+    """Return evidence of these token vectors."""
+    return Evidence("text", np.array(rows, np.float32), np.zeros((len(rows), 2), np.int32))
+
+
+def one_vector_each(question: str) -> Vectors:
+    """Return a question of which each token has a vector of its own, with nothing of the others in it."""
+    return np.eye(len(embedded.tokenizer().encode(question).ids), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "question", ["How warm is green tea steeped?", "what mends a flat tyre", "when to water tomatoes"]
+)
+def test_a_question_that_a_passage_answers_is_answerable(pipeline: Pipeline, question: str) -> None:
+    assert judged(pipeline, question) > THRESHOLD
+
+
+@pytest.mark.parametrize(
+    "question", ["Who painted the Mona Lisa with oil?", "how do I water down a constitutional amendment"]
+)
+def test_one_that_shares_a_word_with_a_passage_is_not(pipeline: Pipeline, question: str) -> None:
+    assert pipeline.search(question).hits
+    assert judged(pipeline, question) < THRESHOLD
+
+
+def test_nothing_found_answers_nothing() -> None:
+    assert answerability("tea", one_vector_each("tea"), []) == 0.0
+    empty = Evidence("", np.zeros((0, 3), np.float32), np.zeros((0, 2), np.int32))
+    assert answerability("tea", one_vector_each("tea"), [empty]) == 0.0
+    assert answerability("", np.zeros((0, 3), np.float32), [holding([1, 0, 0])]) == 0.0
+
+
+def test_signals_as_worked_out_by_hand() -> None:
+    # Two vectors for three tokens: of another encoder, so that each counts the same.
+    query = np.eye(2, dtype=np.float32)
+    found = signals("tea", query, [holding([0.5, 0], [0.25, 0.5]), holding([1, 0.5])])
+    assert found is not None
+    assert found.match == pytest.approx(0.75)
+    # The other passage is 0.25 behind, and eight places are empty.
+    assert found.lead == pytest.approx((0.25 + 8 * TYPICAL_LEAD) / 9)
+
+
+def test_a_rare_word_counts_more_than_a_frequent_one() -> None:
+    question = "the asteroid"
+    query = one_vector_each(question)
+    start, the, rare, end = query
+    matches = []
+    for vector in (start, the, rare, end):
+        found = signals(question, query, [holding(vector)])
+        assert found is not None
+        matches.append(found.match)
+    assert matches[0] == matches[3] == 0
+    assert 0 < 3 * matches[1] < matches[2]
+    assert matches[1] + matches[2] == pytest.approx(1)
+
+
+def test_the_order_of_passages_does_not_count_and_only_so_many_are_read() -> None:
+    question = "green tea"
+    query = one_vector_each(question)
+    found = [holding([0.1 * n, 0.2, 0.05 * n, 0.3]) for n in range(PASSAGES)]
+    value = answerability(question, query, found)
+    assert answerability(question, query, found[::-1]) == pytest.approx(value)
+    assert answerability(question, query, [*found, holding([1, 1, 1, 1])]) == value
+    assert answerability(question, query, [holding([1, 1, 1, 1]), *found]) > value
+
+
+def test_more_of_either_signal_is_likelier_answerable() -> None:
+    weights = (-2.0, 3.0, 1.0)
+    assert score(Signals(0.5, 0.5), weights) == pytest.approx(0.5)
+    assert score(Signals(0.6, 0.5), weights) > score(Signals(0.5, 0.6), weights) > 0.5
+
+
+def test_each_passage_is_evidence_by_itself(pipeline: Pipeline) -> None:
+    hits = pipeline.search("coffee water").hits
+    found = hits_evidence(EvidenceReader(lambda: pipeline.check_source), hits)
+    assert [part.text for part in found] == [hit.passage.text for hit in hits]
+    assert all(len(part.vectors) == len(part.spans) > 0 for part in found)
