@@ -126,8 +126,10 @@ def ask(
         settings = model_options(option)
         conversation = None
         if resume:
-            question, conversation = pipeline.follow_up(question, model=model, options=settings)
-            show.note(f"Searched for: {question}")
+            asked = question.strip()
+            question, conversation = pipeline.follow_up(asked, model=model, options=settings)
+            if question != asked:
+                show.note(f"Searched for: {question}")
         printer = show_answer.AnswerPrinter(pipeline.config.check, quiet=json)
         answer = pipeline.ask(
             question,
