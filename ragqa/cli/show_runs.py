@@ -44,6 +44,13 @@ def print_summary(runs: Sequence[Run], metrics: Sequence[Metric] | None, *, deta
         count = [f"{row.tokens:,}" if row.tokens else ""] if tokens else []
         table.append([row.label, *cells, *times, size(row.run.info.index_bytes), *count])
     print_table(table)
+    for row in rows:
+        counts = row.refusals
+        if counts is not None and counts.unanswerable:
+            say(
+                f"{row.label} refused {counts.right} of {counts.unanswerable} unanswerable questions, and "
+                f"wrongly {counts.wrong} of {counts.answerable} others."
+            )
     if not details:
         return
     for row in rows:
@@ -82,6 +89,7 @@ def runs_json(
                 "index_bytes": run.info.index_bytes,
                 "tokens": row.tokens,
                 "cost": row.cost,
+                "refusals": None if row.refusals is None else asdict(row.refusals),
             }
         )
     return {"runs": listed, **({"judged": [judged_json(one) for one in judged]} if judged else {})}

@@ -16,6 +16,16 @@ from ragqa.evaluate.significance import Difference, Mean
 
 
 @dataclass(frozen=True, slots=True)
+class Refusals:
+    """How many of the `unanswerable` questions were `right`ly refused, of the `answerable` ones `wrong`ly."""
+
+    right: int
+    unanswerable: int
+    wrong: int
+    answerable: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """What a run is worth: a mean by metric, latency by stage as (median, 95th percentile), totals.
 
@@ -28,6 +38,7 @@ class Row:
     latency_ms: Mapping[str, tuple[float, float]]
     tokens: int | None
     cost: float | None
+    refusals: Refusals | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +69,22 @@ def summarise(runs: Sequence[Run], metrics: Sequence[Metric] | None = None) -> l
                 latency_ms=latency(run),
                 tokens=sum(counted) if counted else None,
                 cost=sum(costs) if costs else None,
+                refusals=refusals(run) if replies else None,
             )
         )
     return rows
+
+
+def refusals(run: Run) -> Refusals:
+    """Count the questions that were rightly and wrongly refused, of those that were answered at all."""
+    right, wrong = [], []
+    for place, result in run.results.items():
+        question = run.questions[place]
+        if result.reply is not None and question.unanswerable:
+            right.append(result.reply.refused)
+        elif result.reply is not None and (question.judged or question.golden_answers):
+            wrong.append(result.reply.refused)
+    return Refusals(sum(right), len(right), sum(wrong), len(wrong))
 
 
 def latency(run: Run) -> dict[str, tuple[float, float]]:

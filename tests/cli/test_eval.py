@@ -139,8 +139,9 @@ def test_run_prints_a_table_and_says_what_is_absent(ragqa: Run, db: Path, questi
         "r.db",
     )
     assert told.returncode == 0, told.stderr
-    heading, *rows = told.stdout.splitlines()
+    heading, *rows, refused, _ = told.stdout.splitlines()
     assert heading.split()[:4] == ["run", "nDCG@10", "R@100", "RR@10"]
+    assert refused == "fts/extractive refused 1 of 1 unanswerable questions, and wrongly 1 of 8 others."
     assert {"EM", "F1", "Refused", "p50", "index"} <= set(heading.split())
     assert [row.split()[0] for row in rows] == ["fts/extractive", "default/extractive"]
     # Seven of the eight relevant documents are there.
@@ -162,11 +163,13 @@ def test_run_json_has_the_documented_form(ragqa: Run, db: Path, questions: Path)
     (run,) = printed["runs"]
     assert run.keys() == ABOUT | {
         "question_set", "questions", "done", "failed", "absent", "metrics", "latency_ms", "index_bytes",
-        "tokens", "cost",
+        "tokens", "cost", "refusals",
     }  # fmt: skip
     assert (run["questions"], run["done"], run["failed"]) == (9, 9, {})
     assert run["absent"] == {"bread": ["bread.md"]}
     assert run["metrics"]["Refused"] == {"mean": 1.0, "low": None, "high": None, "questions": 1}
+    assert run["refusals"]["right"] == run["refusals"]["unanswerable"] == 1
+    assert (run["refusals"]["wrong"], run["refusals"]["answerable"]) == (1, 8)
     assert run["metrics"]["nDCG@10"].keys() == {"mean", "low", "high", "questions"}
     assert run["latency_ms"].keys() == {"fts", "context", "model", "total"}
 
