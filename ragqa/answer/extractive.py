@@ -31,6 +31,9 @@ PLACE = 0.01
 _QUESTION = re.compile(r"(?<!\S)Question:[ \t]*")
 _MARKUP = re.compile(r"^(?:#{1,6}[ \t]+|[-*+][ \t]+|\d+[.)][ \t]+|>[ \t]?)")
 
+# The citation of code goes on a line of its own, so that the code can be copied.
+_ENDS_IN_CODE = re.compile(r"(?:```|~~~|\n(?: {4}|\t)[^\n]*)\Z")
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -97,7 +100,7 @@ def say(candidate: Candidate) -> str:
     text = _MARKUP.sub("", for_model(candidate.text))
     for own in citation_marks(text):
         text = f"{text[: own.start()]}({own[1]}){text[own.end() :]}"
-    mark = "\n" if text.rstrip().endswith(("```", "~~~")) else " "
+    mark = "\n" if _ENDS_IN_CODE.search(text.rstrip()) else " "
     return f"{text}{mark}[{candidate.number}]"
 
 

@@ -18,6 +18,18 @@ PROMPT = """Passages:
 Question: How many grams of beans for a litre?"""
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Run this:\n\n    convert -loop 0", "Run this:\n\n    convert -loop 0\n[1]"),
+        ("```\nconvert\n```", "```\nconvert\n```\n[1]"),
+        ("It loops.", "It loops. [1]"),
+    ],
+)
+def test_code_can_be_copied_without_its_citation(text: str, said: str) -> None:
+    assert say(Candidate(1, text, 1.0)) == said
+
+
 def test_llm_knows_the_model_and_it_cites_the_sentence_that_answers() -> None:
     result = CliRunner().invoke(cli, ["-m", "extractive", "-o", "sentences", "1", PROMPT])
     assert result.exit_code == 0, result.output
