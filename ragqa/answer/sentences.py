@@ -19,17 +19,47 @@ _FENCE = re.compile(r"^(?P<mark>`{3,}|~{3,})[^\n]*\n.*?(?:^(?P=mark)[^\n]*$|\Z)"
 _BLANK = re.compile(r"\n[ \t]*\n")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+]|\d+[.)])[ \t]+|#{1,6}[ \t]|\|)")
 _END = re.compile(r"(?<=[.!?…])[\"'”’)\]*_`]*\s+(?=[\"'“‘(\[*_`]*[A-Z0-9])|(?<=[。！？])")
+_MARK = r"\[\d+(?:\s*[,;]\s*\d+)*\]"
+# Alone on a line they cite what is above, as after a code block.
+_MARKS_ALONE = rf"[ \t]*{_MARK}(?:[ \t]*{_MARK})*[ \t]*$"
+_MARKS_AFTER = re.compile(
+    rf"(?P<end>[.!?…。！？][\"'”’)*_`]*)(?P<marks>(?:[ \t]*{_MARK})+(?:\n{_MARKS_ALONE})*)|^{_MARKS_ALONE}",
+    re.M,
+)
+_MARKS_BELOW = re.compile(rf"(?:\s*^{_MARKS_ALONE})+", re.M)
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|no|nos|fig|figs|eq|dr|mr|mrs|ms|prof|st|jr|sr|inc|ltd|co|corp|dept"
     r"|est|gen|gov|rev|sen|rep|vol|ed|eds|al|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)|\b[A-Z])\.$",
     re.I,
 )
+# "1. " before a list item.
+_NUMBER = re.compile(r"\s*\d{1,3}\.")
 
 
 def split_sentences(text: str) -> list[Span]:
     """Return the spans of the sentences of `text`, in order, without surrounding white space."""
     spans = [span for block in _blocks(text) for span in _sentences(text, block)]
     return _joined(text, spans)
+
+
+def answer_sentences(text: str) -> list[Span]:
+    """Return the spans of the sentences of an answer, each with the citations that follow it."""
+    masked = _MARKS_AFTER.sub(_mask, text)
+    spans = []
+    for start, end in split_sentences(masked):
+        below = _MARKS_BELOW.match(text, end)
+        spans.append((start, end + len(below[0].rstrip()) if below else end))
+    return spans
+
+
+def _mask(marks: re.Match[str]) -> str:
+    """Return as many characters that end a sentence as its marks have, which look like a new one's begin.
+
+    The "!" says that what seems an abbreviation before them is the end of a sentence.
+    """
+    if marks["end"] is None:
+        return "]" * len(marks[0])
+    return f"{marks['end']}!{']' * (len(marks['marks']) - 1)}"
 
 
 def _blocks(text: str) -> Iterator[Span]:
@@ -60,7 +90,8 @@ def _sentences(text: str, block: Span) -> Iterator[Span]:
         return
     position = start
     for match in _END.finditer(text, start, end):
-        if _ABBREVIATION.search(text[position : match.start()]):
+        said = text[position : match.start()]
+        if _ABBREVIATION.search(said) or (position == start and _NUMBER.fullmatch(said)):
             continue
         yield from _trimmed(text, position, match.end())
         position = match.end()

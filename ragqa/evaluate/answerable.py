@@ -6,7 +6,6 @@ the same thing that do not hold the answer. It fits on one half of the documents
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from ragqa.answer.answerable import PASSAGES, THRESHOLD, WEIGHTS, Signals, hits_evidence, score, signals
 from ragqa.answer.evidence import EvidenceReader, rank_sentences
 from ragqa.cli import show
 from ragqa.cli.run import run
-from ragqa.errors import UsageError
 from ragqa.evaluate.answers import contains_answer
+from ragqa.evaluate.fitting import Collections, Column, Seed, Transfer, is_fitted, logistic, parse_collection
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet, load_questions
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
@@ -35,10 +33,6 @@ WRONG = 0.05
 CURVE = (0.02, 0.05, 0.1)
 # Enough hits that PASSAGES remain without the relevant documents.
 DEPTH = 3 * PASSAGES
-RIDGE = 0.002
-NEWTON_STEPS = 30
-
-Column = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +81,12 @@ def cases_of(
             hits = pipeline.search(question.text, DEPTH).hits
             reader = EvidenceReader(lambda: pipeline.check_source)
             for kind, shown in _kinds(question, hits, done > len(questions)):
-                fitted = not transfer and fits(question)
+                fitted = not transfer and is_fitted(question)
                 case = _case(name, kind, fitted, question.text, shown, reader, pipeline)
                 if case is not None:
                     yield case
             advance(done, len(questions) + len(foreign))
     pipeline.close()
-
-
-def fits(question: JudgedQuestion) -> bool:
-    """Tell whether a question is fitted on: all those of a document are, or none."""
-    document = min(question.relevant, default=question.id)
-    return hashlib.sha256(document.encode()).digest()[0] % 2 == 0
 
 
 def _kinds(
@@ -143,10 +131,9 @@ def fit(cases: Sequence[Case]) -> Model:
     for case in used:
         counts[case.collection, case.kind] = counts.get((case.collection, case.kind), 0) + 1
     answerable = np.array([case.kind == ANSWERABLE for case in used])
-    if answerable.all() or not answerable.any():
-        raise UsageError("There is nothing to fit: it takes answerable questions and others.")
     shares = np.array([SHARES[case.kind] / counts[case.collection, case.kind] for case in used])
-    weights = tuple(round(weight, 2) for weight in _logistic(_rows(used), answerable.astype(float), shares))
+    rows = [(case.signals.match, case.signals.lead) for case in used]
+    weights = tuple(round(weight, 2) for weight in logistic(rows, answerable.tolist(), shares))
     scores = np.array([score(case.signals, weights) for case in used])
     sentences = np.array([case.sentence for case in used])
     return Model(
@@ -154,27 +141,6 @@ def fit(cases: Sequence[Case]) -> Model:
         round(float(np.quantile(scores[answerable], WRONG)), 2),
         float(np.quantile(sentences[answerable], WRONG)),
     )
-
-
-def _rows(cases: Sequence[Case]) -> Column:
-    return np.array([[case.signals.match, case.signals.lead] for case in cases])
-
-
-def _logistic(rows: Column, wanted: Column, shares: Column) -> tuple[float, ...]:
-    """Return intercept and weights by Newton's method, with a ridge on the standardised signals."""
-    mean = np.average(rows, axis=0, weights=shares)
-    spread = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=shares)) + 1e-9
-    design = np.column_stack([np.ones(len(rows)), (rows - mean) / spread])
-    ridge = RIDGE * np.eye(design.shape[1])
-    ridge[0, 0] = 0
-    found = np.zeros(design.shape[1])
-    for _ in range(NEWTON_STEPS):
-        likely = 1 / (1 + np.exp(-design @ found))
-        slope = design.T @ (shares * (wanted - likely)) - ridge @ found
-        curvature = (design * (shares * likely * (1 - likely))[:, None]).T @ design + ridge
-        found = found + np.linalg.solve(curvature, slope)
-    weights = found[1:] / spread
-    return tuple(float(value) for value in (found[0] - weights @ mean, *weights))
 
 
 def separation(answerable: Column, other: Column) -> float:
@@ -217,19 +183,14 @@ def _lines(collection: str, kind: str, cases: Sequence[Case], model: Model) -> I
 
 
 def table(
-    collections: Annotated[
-        list[str],
-        typer.Argument(help="QUESTIONS=CORPUS: a question set with golden answers, and its corpus."),
-    ],
-    transfer: Annotated[
-        list[str] | None, typer.Option(help="QUESTIONS=CORPUS to report on and not to fit on.")
-    ] = None,
+    collections: Collections,
+    transfer: Transfer = None,
     sample: Annotated[int, typer.Option(min=1, help="Questions of each collection.")] = 500,
     foreign: Annotated[int, typer.Option(min=0, help="Questions of other collections for each.")] = 100,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Fit on half of the documents; print the constants, and what they do on the rest."""
-    paths = {text: _parse(text) for text in [*collections, *(transfer or [])]}
+    paths = {text: parse_collection(text) for text in [*collections, *(transfer or [])]}
     sets = {text: load_questions(questions).sample(sample, seed) for text, (questions, _) in paths.items()}
     cases: list[Case] = []
     for text, (_, db) in paths.items():
@@ -244,13 +205,6 @@ def table(
     print(f"The best sentence alone: refused below {model.sentence_threshold:.3f}.\n")
     for line in report([case for case in cases if not case.fitted], model):
         print(line)
-
-
-def _parse(collection: str) -> tuple[Path, Path]:
-    questions, equals, db = collection.rpartition("=")
-    if not equals:
-        raise UsageError(f"{collection} is not QUESTIONS=CORPUS.")
-    return Path(questions), Path(db)
 
 
 def _foreign(others: Mapping[str, QuestionSet], count: int, seed: int) -> list[JudgedQuestion]:

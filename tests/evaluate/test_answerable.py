@@ -9,7 +9,8 @@ import pytest
 
 from ragqa.answer.answerable import THRESHOLD, WEIGHTS, Signals
 from ragqa.errors import UsageError
-from ragqa.evaluate.answerable import Case, Model, cases_of, fit, fits, report, separation, table
+from ragqa.evaluate.answerable import Case, Model, cases_of, fit, report, separation, table
+from ragqa.evaluate.fitting import is_fitted
 from ragqa.evaluate.questions import JudgedQuestion
 
 TEA = JudgedQuestion("tea", "How warm is green tea steeped?", {"tea.html": 1}, ("70 degrees",))
@@ -22,7 +23,7 @@ def case(kind: str, match: float, lead: float = 0.1, collection: str = "notes") 
 
 def test_all_questions_of_a_document_are_on_one_side() -> None:
     halves = [
-        {fits(JudgedQuestion(f"{place}", "?", {f"d{number}": 1})) for place in range(5)}
+        {is_fitted(JudgedQuestion(f"{place}", "?", {f"d{number}": 1})) for place in range(5)}
         for number in range(40)
     ]
     assert all(len(half) == 1 for half in halves)
@@ -85,9 +86,9 @@ def test_the_fit_does_not_depend_on_how_many_cases_of_a_kind_there_are() -> None
 
 
 def test_there_must_be_both_to_fit() -> None:
-    with pytest.raises(UsageError, match="answerable questions and others"):
+    with pytest.raises(UsageError, match="nothing to fit to"):
         fit([case("answerable", 0.5)])
-    with pytest.raises(UsageError, match="answerable questions and others"):
+    with pytest.raises(UsageError, match="nothing to fit to"):
         fit([case("unanswerable", 0.5)])
 
 

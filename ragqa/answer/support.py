@@ -1,0 +1,241 @@
+"""Whether the passages that a sentence of an answer cites bear it out.
+
+No language model is asked: token vectors tell whether a passage speaks of the same thing, and the
+words themselves whether it has the sentence's numbers and names, to which vectors are nearly blind.
+What neither sees: a "not", and who did what to whom.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragqa.answer.citations import cited_numbers
+from ragqa.answer.claims import Word, akin, claims_nothing, content_words, heads, unmarked
+from ragqa.answer.evidence import TITLE, TITLE_SHARE, Evidence
+from ragqa.answer.sentences import Span, answer_sentences, split_sentences
+from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
+from ragqa.colbert.maxsim import best_matches, offsets_of
+from ragqa.types import CheckedSentence, Verdict
+
+# Cosines of words that have nothing in common, and of a word and itself elsewhere: 0 and 1 in what follows.
+UNRELATED, SAME = 0.3, 0.9
+# Where the place that supports a sentence is looked for, a number or name counts for so many other words.
+SPECIFIC = 2.0
+# More numbers or names that are lacking say no more.
+MOST_LACKING = 2
+# A citation is wrong when the best block supports the sentence by so much more than what it cites.
+CLEARLY = 0.2
+
+Matrix = NDArray[np.float64]
+
+
+class Features(NamedTuple):
+    """What the support of a sentence is made of.
+
+    `similar`: mean MaxSim of its content words in the best place of the blocks, two sentences and the
+    title. `said`: the share of them that the blocks have. `numbers` and `names`: how many are lacking.
+    """
+
+    similar: float
+    said: float
+    numbers: float
+    names: float
+
+
+@dataclass(frozen=True, slots=True)
+class SupportModel:
+    """A logistic model of support: a sentence is supported from 0.5 on."""
+
+    weights: Features
+    intercept: float
+
+    def support(self, features: Features) -> float:
+        """Return the support, from 0 to 1."""
+        logit = self.intercept + sum(map(operator.mul, self.weights, features))
+        return 1 / (1 + math.exp(-max(min(logit, 30.0), -30.0)))
+
+
+# Fitted by `python -m ragqa.evaluate.support` to statements on XQuAD and NQ passages, right and wrong ones
+# weighing the same.
+MODEL = SupportModel(Features(similar=4.44, said=1.82, numbers=-3.32, names=-3.74), intercept=-2.89)
+SUPPORTED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A block of the context: the number that an answer cites it by, its evidence, its title and headings."""
+
+    number: int
+    evidence: Evidence
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a sentence says, compared with the parts of all sources.
+
+    `similar` and `said` have shape (parts, words): MaxSim of each content word, UNRELATED to SAME as 0 to
+    1, and 1 where the part has the word.
+    """
+
+    words: Sequence[Word]
+    similar: Matrix
+    said: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A source by its parts, first its title, then its sentences; `rows` are theirs among all parts.
+
+    `stems` are those of the words of each part, `heads` all of them by their first letters.
+    """
+
+    rows: slice
+    stems: tuple[frozenset[str], ...]
+    heads: Mapping[str, Sequence[str]]
+
+
+class SupportChecker:
+    """Checks the sentences of an answer against the blocks of its context.
+
+    Nothing in it changes, so any thread may use it. Sentences are encoded as documents, because some
+    checkpoints cut questions off early.
+    """
+
+    def __init__(self, sources: Sequence[Source], encoder: TokenEncoder, model: SupportModel = MODEL) -> None:
+        self._encoder = encoder
+        self._model = model
+        self._blocks: dict[int, _Block] = {}
+        rows: list[Vectors] = []
+        for source in sources:
+            parts = _parts(source)
+            stems = tuple(frozenset(word.stem for word in content_words(text)) for _, text in parts)
+            self._blocks[source.number] = _Block(
+                slice(len(rows), len(rows) + len(parts)),
+                stems,
+                heads(itertools.chain.from_iterable(stems)),
+            )
+            rows.extend(vectors for vectors, _ in parts)
+        self._vectors = np.concatenate([np.zeros((0, encoder.dimensions), np.float32), *rows])
+        self._offsets = offsets_of([len(row) for row in rows])
+
+    def check(self, text: str, span: Span) -> CheckedSentence | None:
+        """Check the sentence `text[start:end]` of an answer; None when it claims nothing."""
+        return next(iter(self._check(text, [span])), None)
+
+    def check_answer(self, text: str) -> tuple[CheckedSentence, ...]:
+        """Check the sentences of an answer that claim something, in order."""
+        return tuple(self._check(text, answer_sentences(text)))
+
+    def claims(self, sentences: Sequence[str]) -> list[Claim]:
+        """Compare sentences, without their citations, with all sources."""
+        vectors = self._encoder.encode_documents(sentences)
+        spans = self._encoder.document_spans(sentences)
+        return [self._claim(*parts) for parts in zip(sentences, vectors, spans, strict=True)]
+
+    def features(self, claim: Claim, numbers: Collection[int]) -> Features:
+        """Return what speaks for a claim in the blocks of these numbers, taken together."""
+        return _features(claim, [self._blocks[number] for number in numbers])
+
+    def _check(self, text: str, spans: Sequence[Span]) -> list[CheckedSentence]:
+        claiming = [span for span in spans if not claims_nothing(text[slice(*span)])]
+        claims = self.claims([unmarked(text[slice(*span)]) for span in claiming])
+        return [self._checked(text, *parts) for parts in zip(claiming, claims, strict=True)]
+
+    def _claim(self, sentence: str, vectors: Vectors, spans: Spans) -> Claim:
+        words = content_words(sentence)
+        shape = (len(self._offsets) - 1, len(words))
+        parts = itertools.chain.from_iterable(block.stems for block in self._blocks.values())
+        said = np.array([[w.stem in stems for w in words] for stems in parts], dtype=np.float64).reshape(
+            shape
+        )
+        for place, word in enumerate(words):
+            if word.kind == "name" and not said[:, place].all():
+                for block in self._blocks.values():
+                    if not said[block.rows, place].any() and akin(word.stem, block.heads):
+                        said[block.rows, place] = 1.0
+        # A word's similarity is the mean of its tokens'. What the encoder did not read counts by its letters.
+        tokens = [(spans[:, 0] >= word.start) & (spans[:, 1] <= word.end) for word in words]
+        share = np.array(tokens, dtype=np.float64).reshape(len(words), len(spans))
+        counts = share.sum(axis=1)
+        cosines = (
+            best_matches(vectors, self._vectors, self._offsets) @ (share / np.maximum(counts, 1)[:, None]).T
+        )
+        similar = np.where(counts > 0, np.clip((cosines - UNRELATED) / (SAME - UNRELATED), 0, 1), said)
+        return Claim(words, similar, said)
+
+    def _checked(self, text: str, span: Span, claim: Claim) -> CheckedSentence:
+        by_block = {number: self._support(claim, [number]) for number in self._blocks}
+        best = max(by_block, key=lambda number: by_block[number], default=None)
+        cited = [number for number in cited_numbers(text[slice(*span)]) if number in by_block]
+        support = max((by_block[number] for number in cited or by_block), default=0.0)
+        if len(cited) > 1:
+            # One block may have one half of the sentence and another the other.
+            support = max(support, self._support(claim, cited))
+        return CheckedSentence(
+            start=span[0],
+            end=span[1],
+            text=text[slice(*span)],
+            cited=tuple(cited),
+            by_block=by_block,
+            support=support,
+            best=best,
+            verdict=verdict(support, max(by_block.values(), default=0.0)),
+        )
+
+    def _support(self, claim: Claim, numbers: Collection[int]) -> float:
+        return self._model.support(self.features(claim, numbers))
+
+
+def verdict(support: float, best: float) -> Verdict:
+    """Return what to say of a sentence with this support by what it cites, and by the best block."""
+    if support >= SUPPORTED:
+        return "supported"
+    return "wrong citation" if best >= max(SUPPORTED, support + CLEARLY) else "unsupported"
+
+
+def _parts(source: Source) -> list[tuple[Vectors, str]]:
+    """Return the token vectors and the text of a source's title and of each of its sentences."""
+    text, vectors, spans = source.evidence.text, source.evidence.vectors, source.evidence.spans
+    parts = [(vectors[spans[:, 0] == TITLE], source.title)]
+    for start, end in split_sentences(text) or [(0, len(text))]:
+        inside = (spans[:, 0] >= start) & (spans[:, 1] <= end) & (spans[:, 1] > 0)
+        parts.append((vectors[inside], text[start:end]))
+    return parts
+
+
+def _features(claim: Claim, blocks: Sequence[_Block]) -> Features:
+    numbers = np.array([word.kind == "number" for word in claim.words])
+    names = np.array([word.kind == "name" for word in claim.words])
+    weights = np.where(numbers | names, SPECIFIC, 1.0)
+    similar = np.max([_best_place(claim, block, weights) for block in blocks], axis=0)
+    said = np.max([claim.said[block.rows].max(axis=0) for block in blocks], axis=0)
+    lacking = said == 0
+    return Features(
+        similar=float(similar.mean()),
+        said=float(said.mean()),
+        numbers=float(min((numbers & lacking).sum(), MOST_LACKING)),
+        names=float(min((names & lacking).sum(), MOST_LACKING)),
+    )
+
+
+def _best_place(claim: Claim, block: _Block, weights: Matrix) -> Matrix:
+    """Return how similar each word is to something in the two sentences of a block that match best.
+
+    The title counts as said in each sentence, at TITLE_SHARE.
+    """
+    similar = claim.similar[block.rows]
+    credit = np.maximum(similar, claim.said[block.rows])
+    following = np.vstack([credit[2:], credit[-1:]])
+    places = np.maximum(np.maximum(credit[1:], following), TITLE_SHARE * credit[0])
+    best = 1 + int(np.argmax(places @ weights))
+    place: Matrix = np.maximum(similar[best : best + 2].max(axis=0), TITLE_SHARE * similar[0])
+    return place

@@ -1,0 +1,255 @@
+"""`python -m ragqa.evaluate.support`: how far the check of answers against their passages can be trusted.
+
+It checks statements known to be right or wrong against what the config `default` finds. The
+documents of each collection are halved: a model of support is fitted to one half of each, and the
+other halves are what is reported on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from ragqa.answer.claims import claims_nothing, unmarked
+from ragqa.answer.evidence import EvidenceReader
+from ragqa.answer.extractive import Candidate, choose, say
+from ragqa.answer.support import MODEL, SUPPORTED, Features, Source, SupportChecker, SupportModel, verdict
+from ragqa.cli import show
+from ragqa.cli.run import run
+from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
+from ragqa.evaluate.fitting import Collections, Seed, Transfer, is_fitted, logistic, parse_collection
+from ragqa.evaluate.questions import JudgedQuestion, load_questions
+from ragqa.evaluate.statements import OWN_WORDS, VERBATIM, Statement, Strange, statements, strange
+from ragqa.pipeline import Pipeline
+from ragqa.types import ContextBlock, Verdict
+
+SENTENCES = 2
+EXTRACTED = "answer of extractive"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A statement with its features by each block that it is checked with, and by all it cites together.
+
+    `fitted` says that it is of the half of the documents that models are fitted to.
+    """
+
+    statement: Statement
+    fitted: bool
+    by_block: Mapping[int, Features]
+    together: Features
+
+    def support(self, model: SupportModel) -> float:
+        cited = [self.by_block[number] for number in self.statement.cited]
+        return max(model.support(features) for features in [*cited, self.together])
+
+    def verdict(self, model: SupportModel) -> Verdict:
+        best = max(model.support(features) for features in self.by_block.values())
+        return verdict(self.support(model), best)
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """The checked statements of a collection, and the median milliseconds of a check, encoding aside."""
+
+    name: str
+    checked: Sequence[Checked]
+    median_ms: float
+
+    @property
+    def held_out(self) -> list[Checked]:
+        return [one for one in self.checked if not one.fitted]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How the check does on statements of one kind: the share warned of, and of right verdicts.
+
+    `precision` is that of the warnings, were there one right statement, verbatim or in words of its own,
+    to each of this kind; None for right ones.
+    """
+
+    kind: str
+    expected: Verdict
+    statements: int
+    warned: float
+    precision: float | None
+    verdict: float
+
+
+def read_collection(
+    path: Path,
+    db: Path,
+    count: int | None,
+    seed: int = 0,
+    transfer: bool = False,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Collection:
+    """Ask a sample of a question set and check the statements made of each question.
+
+    With `transfer` none is fitted to.
+    """
+    everything = load_questions(path)
+    others = strange(everything.questions)
+    asked = everything.sample(count, seed).questions
+    pipeline = Pipeline.from_config("default", db)
+    checked: list[Checked] = []
+    times: list[float] = []
+    for done, question in enumerate(asked, 1):
+        checked += _check(pipeline, question, others, seed, is_fitted(question) and not transfer, times)
+        advance(done, len(asked))
+    pipeline.close()
+    return Collection(everything.name, checked, statistics.median(times) if times else 0.0)
+
+
+def _check(
+    pipeline: Pipeline,
+    question: JudgedQuestion,
+    others: Strange,
+    seed: int,
+    fitted: bool,
+    times: list[float],
+) -> Iterator[Checked]:
+    _, context = pipeline.context(question.text)
+    made = statements(question, context.blocks, others, seed)
+    reader = EvidenceReader(lambda: pipeline.check_source)
+    made += _extracted(reader, question.text, context.blocks)
+    made = [statement for statement in made if not claims_nothing(statement.text)]
+    sources = [
+        Source(block.number, evidence, " ".join((block.first.title, *block.first.headings)))
+        for block, evidence in zip(context.blocks, reader.read(context.blocks), strict=True)
+    ]
+    encoder = _Encoded(
+        pipeline.check_source.encoder, list(dict.fromkeys(statement.text for statement in made))
+    )
+    checker = SupportChecker(sources, encoder)
+    for statement in made:
+        start = time.perf_counter()
+        (claim,) = checker.claims([statement.text])
+        by_block = {source.number: checker.features(claim, [source.number]) for source in sources}
+        together = checker.features(claim, statement.cited)
+        times.append((time.perf_counter() - start) * 1000)
+        given = {number: f for number, f in by_block.items() if number not in statement.hidden}
+        yield Checked(statement, fitted, given, together)
+
+
+class _Encoded:
+    """A TokenEncoder that has encoded all it will be asked for, in one pass."""
+
+    def __init__(self, encoder: TokenEncoder, texts: Sequence[str]) -> None:
+        self.identity, self.dimensions = encoder.identity, encoder.dimensions
+        self.encode_queries, self.query_spans = encoder.encode_queries, encoder.query_spans
+        self._vectors = dict(zip(texts, encoder.encode_documents(texts), strict=True))
+        self._spans = dict(zip(texts, encoder.document_spans(texts), strict=True))
+
+    def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
+        return [self._vectors[text] for text in texts]
+
+    def document_spans(self, texts: Sequence[str]) -> list[Spans]:
+        return [self._spans[text] for text in texts]
+
+
+def _extracted(reader: EvidenceReader, question: str, blocks: Sequence[ContextBlock]) -> list[Statement]:
+    """Return the sentences of the answer that the model `extractive` gives."""
+    candidates = [
+        Candidate(block.number, sentence.text, sentence.score)
+        for block, sentences in zip(blocks, reader.rank(question, blocks), strict=True)
+        for sentence in sentences
+    ]
+    return [
+        Statement(EXTRACTED, unmarked(say(candidate)), (candidate.number,), "supported")
+        for candidate in choose(candidates, SENTENCES)
+    ]
+
+
+def fit(checked: Sequence[Checked]) -> SupportModel:
+    """Fit a model to statements, right and wrong ones weighing the same.
+
+    Raises UsageError when there are none of either.
+    """
+    material = [one for one in checked if one.statement.kind != EXTRACTED]
+    right = np.array([one.statement.expected == "supported" for one in material])
+    shares = np.where(right, 1 / max(right.sum(), 1), 1 / max((~right).sum(), 1))
+    intercept, *weights = logistic([one.together for one in material], right.tolist(), shares)
+    return SupportModel(Features(*(round(weight, 2) for weight in weights)), round(intercept, 2))
+
+
+def rows(checked: Sequence[Checked], model: SupportModel) -> list[Row]:
+    """Return a row for each kind of statement, right ones first."""
+    kinds: dict[str, list[Checked]] = {}
+    for one in checked:
+        kinds.setdefault(one.statement.kind, []).append(one)
+    warned = {
+        kind: statistics.fmean(one.support(model) < SUPPORTED for one in group)
+        for kind, group in kinds.items()
+    }
+    alarms = statistics.fmean(warned.get(kind, 0.0) for kind in (OWN_WORDS, VERBATIM))
+    made = []
+    for kind, group in kinds.items():
+        expected, share = group[0].statement.expected, warned[kind]
+        precision = None if expected == "supported" else share / max(share + alarms, 1e-9)
+        right = statistics.fmean(one.verdict(model) == expected for one in group)
+        made.append(Row(kind, expected, len(group), share, precision, right))
+    return sorted(made, key=lambda row: (row.expected, row.kind))
+
+
+def summary(checked: Sequence[Checked], model: SupportModel) -> str:
+    """Return in a line how many wrong statements and how many right ones a model warns of."""
+    groups: dict[str, list[bool]] = {}
+    for one in checked:
+        if one.statement.kind != EXTRACTED:
+            groups.setdefault(one.statement.expected, []).append(one.support(model) < SUPPORTED)
+    shares = {name: statistics.fmean(warned) for name, warned in groups.items()}
+    wrong = [warned for name, group in groups.items() if name != "supported" for warned in group]
+    return f"{statistics.fmean(wrong):.3f} of the wrong and {shares['supported']:.3f} of the right"
+
+
+def table(
+    collections: Collections,
+    transfer: Transfer = None,
+    questions: Annotated[int, typer.Option(help="How many of each collection are asked.")] = 300,
+    seed: Seed = 0,
+) -> None:
+    """Print how the check does on each kind of statement, and the model that the statements ask for."""
+    read = []
+    for text in [*collections, *(transfer or [])]:
+        path, db = parse_collection(text)
+        with show.progress(str(path)) as advance:
+            read.append(read_collection(path, db, questions, seed, text in (transfer or []), advance))
+    report(read)
+
+
+def report(collections: Sequence[Collection]) -> None:
+    """Print the table of the shipped model, and what models fitted here and there are worth."""
+    print("| collection | statement | it is | statements | warned of | precision | right verdict |")
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: |")
+    for one in collections:
+        for row in rows(one.held_out, MODEL):
+            precision = "" if row.precision is None else f"{row.precision:.3f}"
+            print(
+                f"| {one.name} | {row.kind} | {row.expected} | {row.statements} | {row.warned:.3f}"
+                f" | {precision} | {row.verdict:.3f} |"
+            )
+    for one in collections:
+        print(f"{one.name}: {one.median_ms:.1f} ms a sentence, encoding aside.")
+    print(f"Fitted to all: {fit([c for one in collections for c in one.checked if c.fitted])}")
+    for one in collections:
+        print(f"Shipped, warned of in {one.name}: {summary(one.held_out, MODEL)}.")
+    for source, target in itertools.product(collections, repeat=2):
+        material = [c for c in source.checked if c.fitted]
+        if not material:
+            continue
+        model = fit(material)
+        print(f"Fitted to {source.name}, warned of in {target.name}: {summary(target.held_out, model)}.")
+
+
+if __name__ == "__main__":
+    run(lambda: typer.run(table))
