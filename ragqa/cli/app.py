@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ragqa.cli import about, corpus, evaluate, question, stored
+from ragqa.cli import about, chat, corpus, evaluate, explain, question, stored
 from ragqa.cli.options import PairsCommand
 from ragqa.cli.run import run
 
@@ -43,7 +43,9 @@ app.command(rich_help_panel="Documents")(corpus.remove)
 app.command(rich_help_panel="Questions")(question.search)
 app.command(rich_help_panel="Questions")(question.context)
 app.command(rich_help_panel="Questions", cls=PairsCommand)(question.ask)
+app.command(rich_help_panel="Questions", cls=PairsCommand)(chat.chat)
 app.command(rich_help_panel="Questions")(question.compare)
+app.command(rich_help_panel="Questions")(explain.explain)
 app.command(rich_help_panel="What there is")(about.configs)
 app.command(rich_help_panel="What there is")(about.models)
 app.command(rich_help_panel="What there is")(about.doctor)

@@ -53,6 +53,13 @@ def test_vectors_know_their_characters_in_both_engines(model: str) -> None:
             assert len(spans) == len(matrix)
             said = "".join(text[start:end] for start, end in spans)
             assert "".join(char for char in said if char.isalnum()) == "".join(filter(str.isalnum, text))
+        for text, spans, matrix in zip(
+            QUESTIONS, encoder.query_spans(QUESTIONS), encoder.encode_queries(QUESTIONS), strict=True
+        ):
+            assert len(spans) == len(matrix)
+            # Markers, special tokens and what the question is filled up with come from nowhere.
+            assert "".join(text[start:end] for start, end in spans) == text.replace(" ", "")
+            assert tuple(spans[0]) == tuple(spans[-1]) == (0, 0)
 
 
 def test_a_question_is_filled_up_where_the_checkpoint_was_trained_so(tmp_path: Path) -> None:

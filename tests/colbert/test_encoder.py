@@ -65,6 +65,8 @@ def test_the_lean_question_path_gives_the_engines_own_vectors(query_tokens: int)
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     for ours, theirs in zip(lean.document_spans(questions), engine.document_spans(questions), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(lean.query_spans(questions), engine.query_spans(questions), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_weights_that_are_not_the_official_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,9 @@ class WordLengths:
             raise KeyboardInterrupt
         return self.encode_queries(texts)
 
+    def query_spans(self, texts: Sequence[str]) -> list[Spans]:
+        raise NotImplementedError
+
     def document_spans(self, texts: Sequence[str]) -> list[Spans]:
         raise NotImplementedError
 

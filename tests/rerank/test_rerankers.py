@@ -6,6 +6,7 @@ import pytest
 
 from ragqa.config import parse_config
 from ragqa.errors import RagqaError
+from ragqa.explain.explanation import explain
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.order import reorder
@@ -28,6 +29,9 @@ def test_ragatouilles_own_rerank_agrees_with_stored_vectors(
     assert [hit.rank for hit in found] == list(range(1, len(found) + 1))
     for one, other in zip(found, expected, strict=True):
         assert one.scores["ragatouille"] == pytest.approx(other.scores["colbert"], rel=0.03)
+    for hit in explain(theirs, QUESTION).hits:
+        (matches,) = (matches for matches in hit.matches if matches.stage == "ragatouille")
+        assert matches.total == pytest.approx(hit.hit.scores["ragatouille"], rel=1e-3)
     assert theirs.search("xylophone").hits == ()
     assert capfd.readouterr().out == ""
     theirs.close()
