@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 1024
 # Loading the other engine takes as long as encoding about this many tokens here.
 WORTH_LOADING = 40_000
+# What a question brings along, the sentences of its answer, is no bulk, however often it comes.
+FEW = 2_000
 
 Ids = list[int]
 
@@ -60,10 +62,12 @@ class LeanEncoder:
         return self.encode_both(texts)[0]
 
     def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
-        if self._make_bulk is not None and self._encoded > WORTH_LOADING:
-            return self._bulk.encode_both(texts)
         ids = [self._ids(text, self.document_tokens)[0] for text in texts]
-        self._encoded += sum(map(len, ids))
+        tokens = sum(map(len, ids))
+        if self._make_bulk is not None and tokens > FEW:
+            if self._encoded > WORTH_LOADING:
+                return self._bulk.encode_both(texts)
+            self._encoded += tokens
         vectors: list[Vectors] = [np.zeros((0, self.dimensions), np.float32)] * len(ids)
         pooled = np.zeros((len(ids), self.dimensions), np.float32)
 

@@ -119,7 +119,12 @@ def test_a_faster_engine_takes_over_when_there_is_much_to_encode(monkeypatch: py
         return SentenceTransformersEncoder(EncoderSettings(), "cpu")
 
     monkeypatch.setattr(lean, "WORTH_LOADING", 30)
+    # A few at a time are the sentences of answers, and a long process would load it for them in the end.
     encoder = LeanEncoder(EncoderSettings(), engine)
+    for _ in range(4):
+        encoder.encode_documents(TEXTS)
+    assert loaded == []
+    monkeypatch.setattr(lean, "FEW", 1)
     for _ in range(4):
         encoder.encode_documents(TEXTS)
     assert loaded == ["engine"]
