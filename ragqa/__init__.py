@@ -1,6 +1,8 @@
 """ragqa: answers from your own documents, on your own machine.
 
 >>> from ragqa import Pipeline
+>>> Pipeline.from_config("default", db="notes.db").ask("How warm is green tea steeped?").text
+'Green tea is steeped at **70 degrees** for two minutes. [1]'
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from ragqa.types import Answer, Context, Hit, SearchResult
+from ragqa.types import Answer, CheckedSentence, Context, Hit, SearchResult
 
 if TYPE_CHECKING:
     from ragqa.compare import Comparison
+    from ragqa.explain.values import Explanation, Matches
 
 
 def search_json(result: SearchResult) -> dict[str, Any]:
@@ -75,18 +76,20 @@ def answer_json(answer: Answer) -> dict[str, Any]:
             for citation in answer.citations
         ],
         "removed_citations": list(answer.removed),
-        "sentences": [
-            {
-                "start": sentence.start,
-                "end": sentence.end,
-                "text": sentence.text,
-                "cited": list(sentence.cited),
-                "support": round(sentence.support, 3),
-                "best": sentence.best,
-                "verdict": sentence.verdict,
-            }
-            for sentence in answer.sentences
-        ],
+        "sentences": [sentence_json(sentence) for sentence in answer.sentences],
+    }
+
+
+def sentence_json(sentence: CheckedSentence) -> dict[str, Any]:
+    """Return one element of `sentences` in the documented form of an answer."""
+    return {
+        "start": sentence.start,
+        "end": sentence.end,
+        "text": sentence.text,
+        "cited": list(sentence.cited),
+        "support": round(sentence.support, 3),
+        "best": sentence.best,
+        "verdict": sentence.verdict,
     }
 
 
@@ -112,4 +115,50 @@ def comparison_json(compared: Comparison) -> dict[str, Any]:
             for one, other in itertools.combinations(names, 2)
         },
         "answers": {label: answer_json(answer) for label, answer in compared.answers.items()},
+    }
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """Return the documented form of `explain --json`."""
+    index = {word: place for place, word in enumerate(explanation.query_words)}
+    return {
+        "question": explanation.question,
+        "config": explanation.config,
+        "document": explanation.document,
+        "candidates": explanation.candidates,
+        "query_words": [
+            {"text": word.text, "start": word.start, "end": word.end} for word in explanation.query_words
+        ],
+        "hits": [
+            {
+                **hit_json(explained.hit),
+                "rank": None if explained.outside else explained.hit.rank,
+                "ranks": dict(explained.ranks),
+                "matches": [_matches_json(matches, index) for matches in explained.matches],
+            }
+            for explained in explanation.hits
+        ],
+    }
+
+
+def _matches_json(matches: Matches, index: dict[Any, int]) -> dict[str, Any]:
+    numbers = [index[match.word] for match in matches.query]
+    return {
+        "stage": matches.stage,
+        "total": round(matches.total, 6),
+        "note": matches.note or None,
+        "text": matches.text,
+        "words": [
+            [word.start, word.end, round(word.similarity, 4), numbers[word.query]] for word in matches.words
+        ],
+        "query": [
+            {
+                "index": number,
+                "word": match.word.text,
+                "best": list(match.best) if match.best else None,
+                "similarity": round(match.similarity, 4),
+                "share": round(match.share, 6),
+            }
+            for number, match in zip(numbers, matches.query, strict=True)
+        ],
     }

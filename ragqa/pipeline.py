@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ragqa.answer.evidence import TokenSource
     from ragqa.answer.preparation import Preparation
     from ragqa.answer.request import ModelRequest
-    from ragqa.answer.stream import OnSentence, OnText
+    from ragqa.answer.stream import OnSentence, OnText, StreamedAnswer
     from ragqa.explain.explanation import Explanation
 
 MAX_QUESTION_CHARACTERS = 10_000
@@ -43,7 +43,21 @@ MAX_QUESTION_CHARACTERS = 10_000
 class Pipeline:
     """The stages of one config over one corpus. Models load on first use and stay loaded.
 
-    `note` is told things worth knowing that are no errors, such as vectors being made on the fly.
+    `note` is told things worth knowing that are no errors, such as vectors being made on the fly. One
+    thread at a time may use it.
+
+    >>> from ragqa import Pipeline
+    >>> with Pipeline.from_config("default", db="notes.db") as pipeline:
+    ...     result = pipeline.search("How many grams of beans for one litre of water?", k=1)
+    ...     answer = pipeline.ask("How many grams of beans for one litre of water?", model="extractive")
+    >>> result.hits[0].passage.title
+    'Making coffee'
+    >>> print(answer.text)
+    Use 60 grams of beans for one litre of water. [1]
+    >>> [(citation.number, citation.passage.id) for citation in answer.citations]
+    [(1, 'coffee.md#0')]
+    >>> [sentence.verdict for sentence in answer.sentences]
+    ['supported']
     """
 
     def __init__(
@@ -67,6 +81,12 @@ class Pipeline:
 
     def close(self) -> None:
         self.corpus.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     # -- stages -------------------------------------------------------------------------------
 
@@ -155,7 +175,7 @@ class Pipeline:
         if self.config.rerank.type != "none":
             with timed(timings, self.config.rerank.type):
                 hits = tuple(self.reranker.rerank(found.question, found.hits, k))
-        return SearchResult(found.question, self.config.name, hits, timings, found.hits)
+        return SearchResult(found.question, self.config.name, hits, timings, found.hits, self.explain)
 
     def explain(self, result: SearchResult) -> Explanation:
         """Return which words of the question matched which of each hit's, and which stage moved it where."""
@@ -196,6 +216,25 @@ class Pipeline:
         on_search(result)
         request = self.request(result, chosen, settings, conversation=conversation)
         return request.send(log=log, note=self._resources.note, on_text=on_text, on_sentence=on_sentence)
+
+    def stream(
+        self,
+        question: str,
+        *,
+        model: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        conversation: Conversation | None = None,
+        log: bool = True,
+    ) -> StreamedAnswer:
+        """Return `model`'s answer as it comes: an iterator over its pieces, whose `answer` is the whole.
+
+        The search is done when this returns. Raises what `ask` raises, some of it while iterating.
+        """
+        from ragqa.answer.stream import StreamedAnswer
+
+        chosen, settings = self.model(model, options)
+        request = self.request(self.search(question), chosen, settings, conversation=conversation)
+        return StreamedAnswer(request.stream(log=log, note=self._resources.note))
 
     def follow_up(
         self, question: str, *, model: str | None = None, options: Mapping[str, Any] | None = None

@@ -1,10 +1,16 @@
-"""The values that travel from the corpus to an answer. Nothing here computes or stores."""
+"""The values that travel from the corpus to an answer. Nothing here computes or stores.
+
+What a notebook shows of them is in `ragqa.notebook`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ragqa.explain.values import Explanation
 
 TextFormat = Literal["markdown", "text"]
 Verdict = Literal["supported", "unsupported", "wrong citation"]
@@ -60,7 +66,7 @@ class Hit:
 class SearchResult:
     """The hits of one question, best first, with the time of each stage in milliseconds.
 
-    `candidates` is what the first stage found, in its order.
+    `candidates` is what the first stage found, in its order; `explainer` tells which words matched.
     """
 
     question: str
@@ -68,6 +74,12 @@ class SearchResult:
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
     candidates: tuple[Hit, ...] = ()
+    explainer: Callable[[SearchResult], Explanation] | None = field(default=None, repr=False, compare=False)
+
+    def _repr_html_(self) -> str:
+        from ragqa.notebook import search_html
+
+        return search_html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +181,8 @@ class Answer:
     sentences: tuple[CheckedSentence, ...] = ()
     removed: tuple[int, ...] = ()
     refused: Literal["", "model", "scores"] = ""
+
+    def _repr_html_(self) -> str:
+        from ragqa.notebook import answer_html
+
+        return answer_html(self)

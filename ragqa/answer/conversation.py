@@ -107,35 +107,17 @@ def rewrite(
     template = load_prompt("rewrite", needed=frozenset({"history", "input"}))
     history = quoted_turns(conversation.turns, fitting)
     prompt = fill_prompt(template, {"history": history, "input": question})
-    reply = _Reply()
+    reply = ""
     try:
-        generate(model, prompt, options, log=False, note=_ignore, on_text=reply.add)
-    except _EnoughError:
-        return ""
+        for piece in generate(model, prompt, options, log=False, note=lambda text: None):
+            reply += piece
+            if len(reply) > LONGEST_REPLY:
+                # Too long for a question; the rest is not waited for.
+                return ""
     except RagqaError:
         # It will say why when it is asked for the answer.
         return ""
-    return accepted(reply.text, question, conversation.turns)
-
-
-class _EnoughError(Exception):
-    """The reply is too long for a question; the rest of it is not waited for."""
-
-
-class _Reply:
-    """Takes the pieces of a reply, up to LONGEST_REPLY characters."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def add(self, piece: str) -> None:
-        self.text += piece
-        if len(self.text) > LONGEST_REPLY:
-            raise _EnoughError
-
-
-def _ignore(text: str) -> None:
-    """Say nothing."""
+    return accepted(reply, question, conversation.turns)
 
 
 def last_conversation() -> Conversation:

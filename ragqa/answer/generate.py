@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError
 
 if TYPE_CHECKING:
     import llm
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,8 @@ def generate(
     log: bool,
     conversation_id: str | None = None,
     note: Callable[[str], None],
-    on_text: Callable[[str], None],
-) -> Generation:
-    """Return what `model` says, telling `on_text` each piece as it comes; with `log`, `llm logs` shows it.
+) -> Generator[str, None, Generation]:
+    """Yield what `model` says, piece by piece, and return the whole; with `log`, `llm logs` shows it.
 
     It is logged within the conversation `conversation_id`, or as one of its own. What was said there
     before is no part of what the model is sent.
@@ -65,7 +66,7 @@ def generate(
         # Half a character, such as a broken model may give, can be neither logged nor printed.
         piece = piece.encode("utf-8", "replace").decode("utf-8")
         pieces.append(piece)
-        on_text(piece)
+        yield piece
     logged = False
     if log:
         try:
@@ -81,6 +82,22 @@ def generate(
         float(cost) if isinstance(cost, int | float) else None,
         response.conversation.id if logged and response.conversation else None,
     )
+
+
+def say(model: llm.Model, prompt: Prompt, options: Mapping[str, Any]) -> Generation:
+    """Return what `model` says, unlogged; raises RagqaError when it fails."""
+    return drain(generate(model, prompt, options, log=False, note=lambda text: None))
+
+
+def drain(pieces: Generator[str, None, Result], on_text: Callable[[str], None] = lambda text: None) -> Result:
+    """Return what a generator of pieces returns in the end, telling `on_text` each piece."""
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        on_text(piece)
 
 
 def _failure(model: llm.Model, error: Exception) -> RagqaError:

@@ -6,12 +6,12 @@ A request can be sent from any thread, also several at a time where the model al
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ragqa.answer.citations import citations
-from ragqa.answer.generate import generate
+from ragqa.answer.generate import Generation, drain, generate
 from ragqa.answer.prompts import Prompt
 from ragqa.answer.refusal import REFUSAL, is_refusal
 from ragqa.answer.stream import AnswerStream, OnSentence, OnText, SentenceStream
@@ -53,43 +53,36 @@ class ModelRequest:
         on_text: OnText = lambda text: None,
         on_sentence: OnSentence = lambda text, check: None,
     ) -> Answer:
-        """Return the model's answer.
+        """Return the model's answer, telling `on_text` each piece; else as `stream`."""
+        return drain(self.stream(log=log, note=note, on_sentence=on_sentence), on_text)
 
-        `on_text` is told each piece as it comes, `on_sentence` each sentence with its check; without a
-        checker it is told nothing. With `log` the answer is shown by `llm logs`. Raises RagqaError when
-        the model fails.
+    def stream(
+        self,
+        *,
+        log: bool = True,
+        note: Callable[[str], None] = lambda text: None,
+        on_sentence: OnSentence = lambda text, check: None,
+    ) -> Generator[str, None, Answer]:
+        """Yield the pieces of the model's answer, which joined are its text, and return the answer.
+
+        `on_sentence` is told each sentence with its check; without a checker it is told nothing. With
+        `log` the answer is shown by `llm logs`. Raises RagqaError when the model fails.
         """
         from ragqa.answer.extractive import Extractive
 
         if self.hopeless:
-            on_text(REFUSAL)
+            yield REFUSAL
             on_sentence(REFUSAL, None)
-            return Answer(
-                self.search, self.context, self.model.model_id, REFUSAL, (), self.timings_ms, refused="scores"
-            )
+            return self._refusal()
         if isinstance(self.model, Extractive):
             self.model.candidates = self.candidates
         sentences = SentenceStream(self.checker, on_sentence) if self.checker else None
-
-        def tell(text: str) -> None:
-            on_text(text)
-            if sentences is not None:
-                sentences.add(text)
-
-        stream = AnswerStream([block.number for block in self.context.blocks], tell)
+        stream = AnswerStream([block.number for block in self.context.blocks])
         start = time.perf_counter()
-        said = generate(
-            self.model,
-            self.prompt,
-            self.options,
-            log=log,
-            conversation_id=self.conversation_id,
-            note=note,
-            on_text=stream.add,
+        pieces = generate(
+            self.model, self.prompt, self.options, log=log, conversation_id=self.conversation_id, note=note
         )
-        stream.finish()
-        if sentences is not None:
-            sentences.finish()
+        said = yield from _told(pieces, stream, sentences)
         took = round((time.perf_counter() - start) * 1000, 2)
         checked = tuple(sentences.checked) if sentences else ()
         return Answer(
@@ -108,5 +101,29 @@ class ModelRequest:
             refused="model" if is_refusal(stream.text) else "",
         )
 
+    def _refusal(self) -> Answer:
+        return Answer(
+            self.search, self.context, self.model.model_id, REFUSAL, (), self.timings_ms, refused="scores"
+        )
+
     def _tokens(self, told: int | None, text: str) -> int | None:
         return self.count(text) if told is None and self.count is not None else told
+
+
+def _told(
+    pieces: Generator[str, None, Generation], stream: AnswerStream, sentences: SentenceStream | None
+) -> Generator[str, None, Generation]:
+    """Yield a model's pieces once it is sure what they are, and let `sentences` have them too."""
+    said: Generation | None = None
+    while said is None:
+        try:
+            fresh = stream.add(next(pieces))
+        except StopIteration as end:
+            said, fresh = end.value, stream.finish()
+        if fresh:
+            yield fresh
+            if sentences is not None:
+                sentences.add(fresh)
+    if sentences is not None:
+        sentences.finish()
+    return said

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from ragqa.answer.citations import settled, without_strangers
 from ragqa.answer.sentences import answer_sentences
 from ragqa.answer.support import SupportChecker
-from ragqa.types import CheckedSentence
+from ragqa.errors import RagqaError
+from ragqa.types import Answer, CheckedSentence
 
 OnText = Callable[[str], None]
 OnSentence = Callable[[str, CheckedSentence | None], None]
 
 
 class AnswerStream:
-    """Takes a model's pieces and tells `on_text` those of its answer, as soon as they are sure.
+    """Takes a model's pieces and gives those of its answer, as soon as they are sure.
 
     Citations of numbers that are not `known` are taken out: `text` is the answer without them, so far,
     and `removed` holds them.
     """
 
-    def __init__(self, known: Sequence[int], on_text: OnText) -> None:
+    def __init__(self, known: Sequence[int]) -> None:
         self.text = ""
         self.removed: list[int] = []
         self._known = known
-        self._on_text = on_text
         self._raw = ""
 
-    def add(self, piece: str) -> None:
+    def add(self, piece: str) -> str:
+        """Return what is sure now that was not before."""
         self._raw += piece
-        self._release(settled(self._raw))
+        return self._release(settled(self._raw))
 
-    def finish(self) -> None:
-        self._release(len(self._raw))
+    def finish(self) -> str:
+        """Return the rest."""
+        return self._release(len(self._raw))
 
-    def _release(self, end: int) -> None:
+    def _release(self, end: int) -> str:
         text, self.removed = without_strangers(self._raw[:end], self._known)
         fresh = text[len(self.text) :]
-        if fresh:
-            self.text = text
-            self._on_text(fresh)
+        self.text += fresh
+        return fresh
 
 
 class SentenceStream:
@@ -73,3 +74,37 @@ class SentenceStream:
                 self.checked.append(check)
             self._on_sentence(self._text[self._told : origin + end], check)
             self._told = origin + end
+
+
+class StreamedAnswer:
+    """An answer on its way: iterate over it for its pieces, once.
+
+    >>> from ragqa import Pipeline
+    >>> pipeline = Pipeline.from_config("default", db="notes.db")
+    >>> stream = pipeline.stream("How warm is green tea steeped?", model="extractive")
+    >>> for piece in stream:
+    ...     print(piece, end="")
+    Green tea is steeped at **70 degrees** for two minutes. [1]
+    >>> stream.answer.citations[0].passage.document_id
+    'tea.html'
+    >>> pipeline.close()
+    """
+
+    def __init__(self, pieces: Generator[str, None, Answer]) -> None:
+        self._pieces = self._read(pieces)
+        self._answer: Answer | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer; waits for what has not come yet. Raises RagqaError when the model failed."""
+        for _ in self._pieces:
+            pass
+        if self._answer is None:
+            raise RagqaError("The answer was broken off.")
+        return self._answer
+
+    def _read(self, pieces: Generator[str, None, Answer]) -> Iterator[str]:
+        self._answer = yield from pieces

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ragqa.answer.generate import generate
+from ragqa.answer.generate import say
 from ragqa.answer.models import check_options
 from ragqa.answer.prompts import fill_prompt, load_prompt
 from ragqa.errors import RagqaError, UsageError
@@ -201,7 +201,7 @@ def _judge(
             continue
         prompt = fill_prompt(template, case.values)
         try:
-            said = generate(model, prompt, checked, log=False, note=_ignore, on_text=_ignore)
+            said = say(model, prompt, checked)
         except RagqaError as error:
             verdict = Verdict(case.question, case.order, "", None, "", str(error))
         else:
@@ -265,7 +265,3 @@ def _leaning(verdict: Verdict) -> int:
 
 def _share(of: Sequence[bool]) -> float:
     return sum(of) / len(of) if of else math.nan
-
-
-def _ignore(text: str) -> None:
-    """Take no notice of what is told while a judge speaks."""

@@ -24,12 +24,9 @@ PIECES = st.lists(
 
 
 def streamed(pieces: Sequence[str]) -> tuple[list[str], AnswerStream]:
-    told: list[str] = []
-    stream = AnswerStream(KNOWN, told.append)
-    for piece in pieces:
-        stream.add(piece)
-    stream.finish()
-    return told, stream
+    stream = AnswerStream(KNOWN)
+    told = [*map(stream.add, pieces), stream.finish()]
+    return [piece for piece in told if piece], stream
 
 
 @given(PIECES)
@@ -66,10 +63,10 @@ def test_sentences_are_told_whole_with_their_citations(step: int) -> None:
     text = "Use 60 grams. [1] Sun helps [2]. Then:\n\n```\ncode\n```\n[1]\n\nDone"
     told: list[str] = []
     stream = SentenceStream(Checker(), lambda piece, check: told.append(piece))  # type: ignore[arg-type]
-    pieces = AnswerStream(KNOWN, stream.add)
+    pieces = AnswerStream(KNOWN)
     for start in range(0, len(text), step):
-        pieces.add(text[start : start + step])
-    pieces.finish()
+        stream.add(pieces.add(text[start : start + step]))
+    stream.add(pieces.finish())
     stream.finish()
     assert [piece.strip() for piece in told] == [
         "Use 60 grams. [1]", "Sun helps [2].", "Then:\n\n```\ncode\n```\n[1]", "Done",
