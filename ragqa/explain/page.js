@@ -1,8 +1,11 @@
 (function () {
   "use strict";
-  var said = document.getElementById("said");
-  var all = Array.prototype.slice.call(document.querySelectorAll("[data-q]"));
   var held = null;
+
+  /* Looked for each time: what is shown may have come since. */
+  function all(selector, where) {
+    return Array.prototype.slice.call((where || document).querySelectorAll(selector));
+  }
 
   function numbers(element) {
     return element.getAttribute("data-q").split(" ").filter(Boolean);
@@ -23,16 +26,13 @@
   function light(element) {
     var lit = element ? wanted(element) : [];
     document.body.classList.toggle("looking", lit.length > 0);
-    all.forEach(function (other) {
+    all("[data-q]").forEach(function (other) {
       var on = numbers(other).some(function (number) { return lit.indexOf(number) >= 0; });
       other.classList.toggle("lit", on);
     });
+    var said = document.getElementById("said");
     said.textContent = element ? say(element) : "";
     said.hidden = !said.textContent;
-  }
-
-  function words(passage) {
-    return Array.prototype.slice.call(passage.querySelectorAll("[data-q]"));
   }
 
   /* One word of a passage at a time can be reached with Tab; arrow keys go to the others. */
@@ -41,7 +41,7 @@
     var moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
     if (event.key === "Escape") { hold(null); light(null); return; }
     if (!passage || event.altKey || event.ctrlKey || event.metaKey) { return; }
-    var list = words(passage);
+    var list = all("[data-q]", passage);
     var at = list.indexOf(event.target);
     var next = event.key === "Home" ? 0 : event.key === "End" ? list.length - 1 : at + (moves[event.key] || 0);
     if (at < 0 || next === at || next < 0 || next >= list.length) { return; }
@@ -57,14 +57,11 @@
 
   function hold(button) {
     held = button;
-    document.querySelectorAll("button[data-q]").forEach(function (other) {
+    all("button[data-q]").forEach(function (other) {
       other.setAttribute("aria-pressed", String(other === held));
     });
   }
 
-  document.querySelectorAll(".text").forEach(function (passage) {
-    words(passage).forEach(function (word, place) { word.tabIndex = place ? -1 : 0; });
-  });
   document.addEventListener("mouseover", function (event) { light(target(event) || held); });
   document.addEventListener("mouseout", function (event) { if (!event.relatedTarget) { light(held); } });
   document.addEventListener("focusin", function (event) { light(target(event) || held); });

@@ -1,10 +1,14 @@
-"""An explanation as a page to look around in: `page.html` filled in, with `page.js` in it."""
+"""An explanation as a page to look around in, or as a part of another page.
+
+What both show is in `shading.html`; it is styled by `shading.css` and moved by `page.js`.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,25 +35,47 @@ def explanation_html(explanation: Explanation) -> str:
     """Return one HTML page that loads nothing from elsewhere and runs no script but its own."""
     from markupsafe import Markup
 
-    environment = _environment()
-    assert environment.loader is not None
-    script, _, _ = environment.loader.get_source(environment, "page.js")
+    script = asset("page.js")
     # The page allows the script with this hash: one that a passage brought in would not run.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # In the script and the style are only letters that stand for themselves.
+    return _render(
+        "page.html", explanation, script=Markup(script), style=Markup(asset("shading.css")), digest=digest
+    )
+
+
+def explanation_fragment(explanation: Explanation) -> str:
+    """Return the question and its passages as HTML, to be put into a page.
+
+    The page has the assets `shading.css` and `page.js`, and an element with the id `said`, hidden, for
+    what is said of a word. There is one fragment at a time. No style and no script is in it.
+    """
+    return _render("fragment.html", explanation)
+
+
+def asset(name: str) -> str:
+    """Return the text of `shading.css` or `page.js`."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _render(template: str, explanation: Explanation, **others: Any) -> str:
     index = {word: place for place, word in enumerate(explanation.query_words)}
-    page = environment.get_template("page.html").render(
-        explanation=explanation,
-        hits=[_hit(explained, index) for explained in explanation.hits],
-        question=_question(explanation),
-        specials=[(place, word.text) for word, place in index.items() if not word.end],
-        # In the script are only letters that stand for themselves.
-        script=Markup(script),
-        digest=digest,
+    page = (
+        _environment()
+        .get_template(template)
+        .render(
+            explanation=explanation,
+            hits=[_hit(explained, index) for explained in explanation.hits],
+            question=_question(explanation),
+            specials=[(place, word.text) for word, place in index.items() if not word.end],
+            **others,
+        )
     )
     # Markup is escaped by then; what turns text around or hides it would do so in a browser too.
     return for_terminal(page)
 
 
+@cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -80,11 +106,15 @@ def _hit(explained: ExplainedHit, index: Mapping[QueryWord, int]) -> dict[str, A
     """Return what the page shows of a hit."""
     main = shown(explained)
     text = main.text if main else indexed_text(explained.hit.passage)[0]
+    pieces = [_piece(segment, main, explained, index) for segment in segments(explained, text)]
+    # One word of a passage can be reached with Tab, the others from there with arrow keys.
+    for piece in [piece for piece in pieces if piece["word"]][:1]:
+        piece["first"] = True
     return {
         "explained": explained,
         "passage": explained.hit.passage,
         "ranks": [(stage, rank) for stage, rank in explained.ranks.items() if stage != "fusion"],
-        "pieces": [_piece(segment, main, explained, index) for segment in segments(explained, text)],
+        "pieces": pieces,
         "stages": explained.matches[::-1],
         "rows": _rows(explained, index),
     }
@@ -116,6 +146,7 @@ def _piece(
         "level": segment.level,
         "also": segment.also,
         "word": bool(segment.match or segment.also),
+        "first": False,
         "lit": " ".join(map(str, lit)),
         "of": index[main.query[segment.match.query].word] if main and segment.match else "",
         "said": " · ".join(dict.fromkeys(said)),

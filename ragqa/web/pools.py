@@ -1,0 +1,124 @@
+"""Pipelines to borrow: several of one config, each with a connection of its own, made when needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from ragqa.config import Config, StageSettings
+from ragqa.errors import RagqaError
+from ragqa.library import StoppedError
+from ragqa.pipeline import Pipeline
+from ragqa.web.events import Stopped
+
+# How many questions search with one config at the same time; each takes some milliseconds.
+PIPELINES = 4
+# How often a thread that waits looks whether anybody still wants it to.
+LOOK_S = 0.1
+
+# Stages that, with the embedded model, may be used by several pipelines at once.
+_SHARING = {"fts", "dense", "hybrid", "neighbours", "colbert-index", "colbert", "none", "sqlite-fts"}
+
+
+class Acquirable(Protocol):
+    """A lock or a semaphore."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class PipelinePool:
+    """The pipelines of one config; `slots` says how many may be out at once.
+
+    A file that was replaced is opened again.
+    """
+
+    def __init__(self, open_pipeline: Callable[[], Pipeline], slots: threading.Semaphore) -> None:
+        self._open = open_pipeline
+        self._slots = slots
+        self._idle: list[tuple[Pipeline, object]] = []
+
+    @contextmanager
+    def borrow(self, stopped: Stopped) -> Iterator[Pipeline]:
+        """Lend a pipeline for the block; raises StoppedError when nobody waits for one any more."""
+        with held(self._slots, stopped):
+            pipeline, identity = self._take()
+            try:
+                yield pipeline
+            except RagqaError:
+                self._idle.append((pipeline, identity))
+                raise
+            except BaseException:
+                # What state it is in nobody knows.
+                pipeline.close()
+                raise
+            self._idle.append((pipeline, identity))
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    def _take(self) -> tuple[Pipeline, object]:
+        while self._idle:
+            pipeline, identity = self._idle.pop()
+            if identity == _identity(pipeline.corpus.path):
+                return pipeline, identity
+            pipeline.close()
+        pipeline = self._open()
+        return pipeline, _identity(pipeline.corpus.path)
+
+
+@contextmanager
+def held(lock: Acquirable, stopped: Stopped, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold `lock` for the block; `waiting` is called once where it is not free.
+
+    Raises StoppedError when nobody waits any more before it is.
+    """
+    if not lock.acquire(blocking=False):
+        waiting()
+        while not lock.acquire(timeout=LOOK_S):
+            go_on(stopped)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def go_on(stopped: Stopped) -> None:
+    """Raise StoppedError when nobody waits any more."""
+    if stopped():
+        raise StoppedError("The request was cancelled.")
+
+
+def shares(config: Config) -> bool:
+    """Tell whether several pipelines of a config may search at once.
+
+    Encoders are shared by all pipelines. The embedded one may be used by several threads, while the
+    tokenizers of others change as they are used.
+    """
+    return all(_shares(stage) for stage in (config.retrieve, config.rerank))
+
+
+def _shares(stage: StageSettings) -> bool:
+    options = stage.options
+    plain = options.get("model", "embedded") == "embedded" and options.get("kind") != "plaid"
+    parts = [part for value in options.values() for part in _parts(value)]
+    return stage.type in _SHARING and plain and "engine" not in options and all(map(_shares, parts))
+
+
+def _parts(value: Any) -> list[StageSettings]:
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [StageSettings(**part) for part in listed if isinstance(part, Mapping) and "type" in part]
+
+
+def _identity(path: Path) -> object:
+    """Return what changes when another file takes the place of the one at `path`."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

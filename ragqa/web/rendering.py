@@ -1,0 +1,49 @@
+"""Templates filled in: what is put into them is escaped, and shown without what deceives a reader."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from ragqa.cli.show import size
+from ragqa.untrusted import for_terminal
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def render(template: str, **values: Any) -> str:
+    """Return the template filled in with `values`, as HTML."""
+    return for_terminal(environment().get_template(template).render(**values))
+
+
+@cache
+def environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("ragqa.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        count=lambda number: f"{number:,}",
+        size=size,
+        web=is_web,
+        query=lambda values: urlencode(values, errors="replace"),
+    )
+    return made
+
+
+def is_web(source: str) -> bool:
+    """Tell whether a source is an address that may become a link: nothing but http and https."""
+    return source.lower().startswith(("http://", "https://"))
+
+
+def own_file(name: str) -> str:
+    """Return the text of a file of this package."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
