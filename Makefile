@@ -7,14 +7,14 @@ DEMO := .demo/packages.db
 DATA ?= ../shared/data
 COLLECTIONS ?= scifact cranfield
 
-.PHONY: corpus demo test lint bench growth quality install constraints clean
+.PHONY: corpus demo test lint docs bench growth quality install constraints clean
 
 install: $(VENV)/.installed
 
 # All requirements in one go, held to constraints.txt: the resolver must see them together.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,local,test,lint,bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,demo,test,lint,bench]'
 	$(BIN)/pip check
 	touch $@
 
@@ -32,6 +32,10 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The reference of all commands, from their --help.
+docs: install
+	$(BIN)/python -m ragqa.cli.reference docs/commands.md
 
 # Ratios of ragqa's times to those of what a user would otherwise call, in one run.
 bench: install
@@ -53,7 +57,7 @@ quality: install
 # Resolve everything anew and write what was chosen to constraints.txt.
 constraints:
 	rm -rf .demo/resolve && $(PYTHON) -m venv .demo/resolve
-	.demo/resolve/bin/pip install --quiet '.[demo,local,test,lint,bench]'
+	.demo/resolve/bin/pip install --quiet '.[all,demo,test,lint,bench]'
 	.demo/resolve/bin/pip check
 	.demo/resolve/bin/pip freeze --all --exclude pip --exclude ragqa | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .demo/resolve

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
 
 
 class RagqaError(Exception):
@@ -31,3 +33,16 @@ def missing_package(feature: str, module: str, requirement: str) -> RagqaError:
     return RagqaError(
         f"{feature} needs the package {module!r}, which is not installed: pip install '{requirement}'"
     )
+
+
+def require(module: str, feature: str, requirement: str) -> ModuleType:
+    """Return `module`, which `feature` needs; raises what `missing_package` returns where it is missing.
+
+    That something else is missing, within it, is another error and stays one.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise missing_package(feature, module, requirement) from error

@@ -17,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from ragqa.device import Compute
-from ragqa.errors import RagqaError
+from ragqa.errors import RagqaError, require
 
 # The C++ extensions that encoding and reranking need, and those that searching an index needs besides.
 ENCODING = ("segmented_maxsim_cpp",)
@@ -39,7 +39,7 @@ def tamed(compute: Compute) -> None:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import_module("ragatouille")
+        require("ragatouille", "RAGatouille's engine", "ragqa[plaid]")
         import_module("ragatouille.models.index")
         from colbert.infra.config.settings import RunSettings
         from colbert.modeling import checkpoint, hf_colbert
