@@ -31,6 +31,7 @@ PLACE = 0.01
 _QUESTION = re.compile(r"(?<!\S)Question:[ \t]*")
 _MARKUP = re.compile(r"^(?:#{1,6}[ \t]+|[-*+][ \t]+|\d+[.)][ \t]+|>[ \t]?)")
 
+_STOPS = (".", "!", "?", "…", "。", "！", "？")
 # The citation of code goes on a line of its own, so that the code can be copied.
 _ENDS_IN_CODE = re.compile(r"(?:```|~~~|\n(?: {4}|\t)[^\n]*)\Z")
 
@@ -66,8 +67,7 @@ class Extractive(llm.Model):
             yield REFUSAL
             return
         for place, candidate in enumerate(chosen):
-            before = ("\n\n" if "\n" in chosen[place - 1].text + candidate.text else " ") if place else ""
-            yield before + say(candidate)
+            yield (_gap(chosen[place - 1].text, candidate.text) if place else "") + say(candidate)
 
 
 def choose(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
@@ -90,6 +90,11 @@ def choose(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
             chosen.append(candidate)
             said.append(words)
     return chosen
+
+
+def _gap(before: str, after: str) -> str:
+    """Return what stands between two sentences: what has no full stop, or several lines, stands alone."""
+    return " " if "\n" not in before + after and before.rstrip("\"'”’)*_`").endswith(_STOPS) else "\n\n"
 
 
 def say(candidate: Candidate) -> str:

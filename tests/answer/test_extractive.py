@@ -18,6 +18,12 @@ PROMPT = """Passages:
 Question: How many grams of beans for a litre?"""
 
 
+def test_what_has_no_full_stop_stands_alone() -> None:
+    model = llm.get_model("extractive")
+    model.candidates = [Candidate(1, "A tool for tea", 1.0), Candidate(1, "It boils.", 0.99)]  # type: ignore[attr-defined]
+    assert model.prompt("").text() == "A tool for tea [1]\n\nIt boils. [1]"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
