@@ -327,10 +327,10 @@ def test_a_question_that_a_model_has_no_room_for_fails_alone(
 ) -> None:
     request = Pipeline.request
 
-    def narrow(self: Pipeline, result: Any, model: Any, options: Any) -> Any:
+    def narrow(self: Pipeline, result: Any, *others: Any, **named: Any) -> Any:
         if "tyre" in result.question:
             raise UsageError("The question is too long for fake.")
-        return request(self, result, model, options)
+        return request(self, result, *others, **named)
 
     monkeypatch.setattr(Pipeline, "request", narrow)
     (run,) = ask("fts")
