@@ -20,6 +20,9 @@ def print_version(asked: bool) -> None:
 def configs(json: Json = False) -> None:
     """List the configs that come with ragqa.
 
+    Each is a YAML file to copy and change: -c takes a path as well as a name.
+
+    Example: ragqa configs
     Example: ragqa configs --json
     """
     from ragqa.config import load_config, shipped_configs
@@ -38,11 +41,16 @@ def configs(json: Json = False) -> None:
 def models(json: Json = False) -> None:
     """List the models that can answer, and which of them are ready.
 
+    They are llm's: its plugins bring more, its keys and aliases count here as well.
+
     Example: ragqa models
+    Example: ragqa models --json
     """
     from ragqa.answer.models import list_models
+    from ragqa.cli import model_names
 
     listed = list_models()
+    model_names.remember(name for model in listed for name in (model["model"], *model["aliases"]))
     if json:
         show.print_json({"models": listed})
         return
@@ -54,9 +62,13 @@ def models(json: Json = False) -> None:
 
 
 def doctor(db: Db = None, json: Json = False) -> None:
-    """Check the installation and the corpus, and say what to run. Exits with 1 when something is wrong.
+    """Check the installation and the corpus, and say what to run.
+
+    It looks at what comes with ragqa, the devices, the models that are ready, and every part of the corpus.
+    Exits with 1 when something is wrong.
 
     Example: ragqa doctor
+    Example: ragqa doctor --db notes.db --json
     """
     from ragqa.doctor import examine
 

@@ -44,11 +44,13 @@ def chat(
     device: Device = None,
     no_log: Annotated[bool, typer.Option("--no-log", "-n", help="Do not log to llm's database.")] = False,
 ) -> None:
-    """Ask questions one after another; a follow-up such as "and how is it installed?" is understood.
+    """Ask questions one after another, follow-up questions among them.
 
-    Questions in a pipe or a file are read one a line. /help lists the commands.
+    One such as "and how is it installed?" is made to stand alone before it is searched. Questions in a pipe
+    or a file are read one a line. /help lists the commands, Ctrl-D leaves.
 
     Example: ragqa chat -c default -m gpt-4o-mini
+    Example: ragqa chat --no-log < questions.txt
     """
     from ragqa.chat import Chat
 
@@ -95,7 +97,7 @@ def _converse(talk: Chat, on_terminal: bool) -> bool:
             worked = False
             sys.stdout.flush()
             said = error if isinstance(error, RagqaError) else f"The corpus file could not be used: {error}."
-            show.note(f"Error: {said}")
+            show.error(f"Error: {said}")
     return worked
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ragqa.cli import show
+from ragqa.cli import completion, show
 from ragqa.cli.options import ConfigName, Db, Device, Json
 from ragqa.cli.question import open_pipeline
 
@@ -14,7 +14,7 @@ from ragqa.cli.question import open_pipeline
 def ingest(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", help="Folders, files, quoted globs, SQLite databases."),
+        typer.Argument(metavar="SOURCE", help="Folders, files, quoted globs, SQLite databases."),
     ] = None,
     table: Annotated[str | None, typer.Option(help="The table or view of a SQLite database.")] = None,
     sql: Annotated[str | None, typer.Option(help="A query on the database, instead of a table.")] = None,
@@ -22,7 +22,10 @@ def ingest(
     title: Annotated[str | None, typer.Option(help="The field with the title.")] = None,
     text: Annotated[str | None, typer.Option(help="The field with the text, or several: body,notes.")] = None,
     meta: Annotated[str | None, typer.Option(help="Fields to keep as metadata: created,topic.")] = None,
-    format: Annotated[str, typer.Option(help="auto, markdown, html or text.")] = "auto",
+    format: Annotated[
+        str,
+        typer.Option(metavar="NAME", autocompletion=completion.formats, help="auto, markdown, html or text."),
+    ] = "auto",
     packages: Annotated[
         bool, typer.Option("--packages", help="The descriptions of the installed Python packages.")
     ] = False,
@@ -39,7 +42,13 @@ def ingest(
 ) -> None:
     """Read documents into the corpus: what is new or changed, and nothing twice.
 
-    Example: ragqa ingest notes/ blog.db --table blog_entry --title title --text body --meta created
+    Sources are folders and files of Markdown, HTML and text, JSON lines and CSV, and tables of SQLite
+    databases; --id, --title, --text and --meta say which fields of these are what. Documents that are gone
+    stay in the corpus until --prune.
+
+    Example: ragqa ingest ~/notes
+    Example: ragqa ingest blog.db --table blog_entry --id id --title title --text body --meta created
+    Example: ragqa ingest til.ndjson --id slug --title title --text body --prune
     """
     from ragqa.corpus.loaders import Fields, open_sources
     from ragqa.corpus.loaders.text import check_format
@@ -84,9 +93,12 @@ def index(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Make what a config searches: the full-text index, token vectors. A killed run goes on where it stopped.
+    """Make what a config searches: the full-text index and the vectors.
 
-    Example: ragqa index -c default
+    What is there already is not made again, and a killed run goes on where it stopped.
+
+    Example: ragqa index
+    Example: ragqa index -c colbert-plaid --device cuda
     """
     from ragqa.operations import build_index
 
@@ -112,7 +124,8 @@ def status(
 ) -> None:
     """Say what the corpus holds, how large it is, and what is stale.
 
-    Example: ragqa status --db notes.db
+    Example: ragqa status
+    Example: ragqa status --db notes.db --json
     """
     from ragqa.corpus.database import Corpus
     from ragqa.files import default_corpus
@@ -127,12 +140,18 @@ def status(
 
 
 def remove(
-    documents: Annotated[list[str], typer.Argument(metavar="DOCUMENT...", help="Ids of documents.")],
+    documents: Annotated[
+        list[str],
+        typer.Argument(metavar="DOCUMENT", autocompletion=completion.documents, help="Ids of documents."),
+    ],
     db: Db = None,
 ) -> None:
     """Remove documents and everything made from them.
 
+    When one of the ids is wrong, none is removed. Ingesting their source again brings them back.
+
     Example: ragqa remove notes/old.md
+    Example: ragqa remove notes/old.md notes/older.md --db notes.db
     """
     from ragqa.corpus.database import Corpus
     from ragqa.files import default_corpus

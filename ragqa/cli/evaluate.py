@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragqa.cli import show, show_comparisons, show_runs
+from ragqa.cli import completion, show, show_comparisons, show_runs
 from ragqa.cli.options import Db, Device, Json, ModelOptions, model_options
 from ragqa.cli.question import open_pipeline
 from ragqa.cli.stored import Metrics, Runs
@@ -50,10 +50,23 @@ def run(
     questions: Questions,
     config: Annotated[
         list[str] | None,
-        typer.Option("--config", "-c", help=f"Can be repeated. Default: {', '.join(CONFIGS)}."),
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="NAME",
+            autocompletion=completion.configs,
+            help=f"A config or a path to one. Can be repeated. Default: {', '.join(CONFIGS)}.",
+        ),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Can be repeated. Default: the config's own.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completion.models,
+            help="Who answers. Can be repeated. Default: the config's own.",
+        ),
     ] = None,
     option: ModelOptions = None,
     retrieval_only: Annotated[
@@ -71,7 +84,13 @@ def run(
         bool, typer.Option("--resume", help="Go on with the same command's stopped run; retry what failed.")
     ] = False,
     judge: Annotated[
-        str | None, typer.Option("--judge", help="Let this llm model grade the answers.")
+        str | None,
+        typer.Option(
+            "--judge",
+            metavar="NAME",
+            autocompletion=completion.models,
+            help="Let this llm model grade the answers.",
+        ),
     ] = None,
     metric: Metrics = None,
     db: Db = None,
@@ -79,11 +98,13 @@ def run(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Ask a question set of every config and model, keep all of it, and show what each is worth.
+    """Ask every config and model a question set, keep all of it, and show what each is worth.
 
     What a config searches is indexed first. Every result is on disk as soon as it is there.
 
+    Example: ragqa eval run questions.jsonl --retrieval-only
     Example: ragqa eval run questions.jsonl -c fts -c default -m extractive -m gpt-4o-mini
+    Example: ragqa eval run beir/scifact --retrieval-only --sample 50 --metric nDCG@10
     """
     from ragqa.evaluate.calls import Retries
     from ragqa.evaluate.metrics import parse_metrics
@@ -122,14 +143,33 @@ def run(
 def check(
     questions: Questions,
     baseline: Annotated[
-        str, typer.Option("--baseline", help="A run by number or name, or a file of eval export --jsonl.")
+        str,
+        typer.Option(
+            "--baseline",
+            metavar="RUN",
+            autocompletion=completion.runs,
+            help="A run by number or name, or a file of eval export --jsonl.",
+        ),
     ],
     config: Annotated[
         str | None,
-        typer.Option("--config", "-c", help="What to check. Default: the baseline's, by its name."),
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="NAME",
+            autocompletion=completion.configs,
+            help="What to check. Default: the baseline's, by its name.",
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Who answers. Default: the baseline's model.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completion.models,
+            help="Who answers. Default: the baseline's model.",
+        ),
     ] = None,
     qrels: Qrels = None,
     binary: Binary = False,
@@ -147,6 +187,7 @@ def check(
     Exits with 1 on a significant loss on any metric, with 2 when nothing is indexed or the questions
     do not fit the corpus or the baseline.
 
+    Example: ragqa eval check questions.jsonl --baseline default
     Example: ragqa eval check questions.jsonl --baseline baseline.jsonl --metric nDCG@10
     """
     from ragqa.evaluate.calls import Retries
@@ -182,7 +223,12 @@ def check(
 def tune(
     questions: Questions,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the best config is written.")],
-    metric: Annotated[str, typer.Option("--metric", help="A retrieval metric.")] = "nDCG@10",
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric", metavar="NAME", autocompletion=completion.metrics, help="A retrieval metric."
+        ),
+    ] = "nDCG@10",
     budget: Annotated[int, typer.Option("--budget", min=1, help="How many configs to try.")] = 50,
     held_back: Annotated[
         float, typer.Option("--held-back", min=0.1, max=0.9, help="Share of questions kept from the search.")
@@ -191,7 +237,12 @@ def tune(
         list[int] | None,
         typer.Option("--chunk", min=16, max=480, help="A passage size to try, in tokens. Can be repeated."),
     ] = None,
-    baseline: Annotated[str, typer.Option("--baseline", help="The config to beat.")] = "default",
+    baseline: Annotated[
+        str,
+        typer.Option(
+            "--baseline", metavar="NAME", autocompletion=completion.configs, help="The config to beat."
+        ),
+    ] = "default",
     qrels: Qrels = None,
     binary: Binary = False,
     seed: Seed = 0,
@@ -200,7 +251,10 @@ def tune(
     force: Annotated[bool, typer.Option("--force", "-f", help="Write over a file that is there.")] = False,
     json: Json = False,
 ) -> None:
-    """Search for the config that finds best, and say how sure the gain is on questions kept from the search.
+    """Search for the config that finds best, and say how sure the gain is.
+
+    The gain is measured on questions that are kept from the search. The best config is written to a file
+    for -c.
 
     Example: ragqa eval tune questions.jsonl --metric nDCG@10 --budget 50 -o best.yaml
     """
@@ -266,7 +320,7 @@ def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run
     """Run the matrix with its progress shown, say what did not go well, and return the runs."""
     from ragqa.evaluate.matrix import run_matrix
 
-    with show_runs.matrix_progress() as on_progress:
+    with nullcontext(_ignore) if show.is_quiet() else show_runs.matrix_progress() as on_progress:
 
         def advance(progress: Progress) -> None:
             # Told of no question yet, once the plan is known to be sound: an error has a line of its own.
@@ -278,6 +332,10 @@ def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run
     finished = store.find([str(number) for number in numbers])
     show_runs.note_troubles(finished)
     return finished
+
+
+def _ignore(progress: Progress) -> None:
+    """Show nothing of it, for --quiet."""
 
 
 def _check_models(pipelines: Sequence[Pipeline], plan: Plan, judge: str | None) -> None:

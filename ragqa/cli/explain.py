@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ragqa.cli import show
-from ragqa.cli.options import ConfigName, Db, Device, Json, Question
+from ragqa import forms
+from ragqa.cli import completion, show
+from ragqa.cli.options import ConfigName, Db, Device, Json, NoPager, Question
+from ragqa.cli.paging import paged
 from ragqa.cli.question import open_pipeline
 
 
@@ -18,17 +20,28 @@ def explain(
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 3,
     document: Annotated[
         str | None,
-        typer.Option("--document", metavar="ID", help="Explain this document's passages, found or not."),
+        typer.Option(
+            "--document",
+            metavar="ID",
+            autocompletion=completion.documents,
+            help="Explain this document's passages, found or not.",
+        ),
     ] = None,
     db: Db = None,
     device: Device = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look around in, instead.")
     ] = None,
+    no_pager: NoPager = False,
     json: Json = False,
 ) -> None:
-    """Show which words matched which words of the question, and which stage moved a passage where.
+    """Show which words matched the question, and which stage moved a passage where.
 
+    Words are shaded by how well they match a word of the question; a table says what each of these was worth
+    to each stage. What is longer than the screen goes through a pager on a terminal.
+
+    Example: ragqa explain "how do I make a gif loop forever?"
+    Example: ragqa explain "how do I make a gif loop forever?" --document gifs.md
     Example: ragqa explain "how do I make a gif loop forever?" --html loop.html
     """
     from ragqa.cli import show_explanation
@@ -42,8 +55,9 @@ def explain(
         write_page(explanation, html)
         show.note(f"Written: {html}")
     if json:
-        show.print_json(show_explanation.explanation_json(explanation))
+        show.print_json(forms.explanation_json(explanation))
     elif not explanation.hits:
         show.note("No passage matches.")
     elif html is None:
-        show_explanation.print_explanation(explanation)
+        with paged(not no_pager):
+            show_explanation.print_explanation(explanation)

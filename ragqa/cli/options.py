@@ -2,28 +2,72 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from ragqa.cli import completion, show
+from ragqa.cli.command import Command
 from ragqa.errors import UsageError
+
+
+def read_question(ctx: typer.Context, question: str) -> str:
+    """Return the question, read from standard input where it is "-"."""
+    if question != "-" or ctx.resilient_parsing:
+        return question
+    from ragqa.pipeline import MAX_QUESTION_CHARACTERS
+
+    if sys.stdin is None:
+        raise UsageError("Standard input is closed, and the question was to be read from it.")
+    if sys.stdin.isatty():
+        show.note("Type the question, then Ctrl-D on a line of its own.")
+    # A character of UTF-8 is four bytes at most, and what does not end is not read to its end.
+    raw = sys.stdin.buffer.read(4 * MAX_QUESTION_CHARACTERS + 1)
+    text = raw.decode("utf-8-sig", "replace")
+    if len(raw) > 4 * MAX_QUESTION_CHARACTERS:
+        raise UsageError(
+            "The question on standard input is too long; "
+            f"at most {MAX_QUESTION_CHARACTERS:,} characters are read."
+        )
+    return text.strip()
+
 
 Db = Annotated[
     Path | None,
     typer.Option("--db", help="The corpus file. Default: $RAGQA_DB, else one in your data directory."),
 ]
 ConfigName = Annotated[
-    str, typer.Option("--config", "-c", help="A shipped config (ragqa configs) or a path to a YAML file.")
+    str,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="NAME",
+        autocompletion=completion.configs,
+        help="A shipped config (ragqa configs) or a path to a YAML file.",
+    ),
 ]
 Device = Annotated[
-    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps, instead of the config's.")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        autocompletion=completion.devices,
+        help="auto, cpu, cuda, cuda:N or mps, instead of the config's.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 ModelName = Annotated[
-    str | None, typer.Option("--model", "-m", help="Any llm model by name or alias (ragqa models).")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        autocompletion=completion.models,
+        help="Any llm model by name or alias (ragqa models).",
+    ),
 ]
 ModelOptions = Annotated[
     list[str] | None,
@@ -31,13 +75,28 @@ ModelOptions = Annotated[
 ]
 PromptName = Annotated[
     str | None,
-    typer.Option("--prompt", help="concise, detailed, quote-only, or a path to an llm template of your own."),
+    typer.Option(
+        "--prompt",
+        metavar="NAME",
+        autocompletion=completion.prompts,
+        help="concise, detailed, quote-only, or a path to an llm template of your own.",
+    ),
 ]
 Explain = Annotated[bool, typer.Option("--explain", help="Show which words matched, as ragqa explain does.")]
-Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")]
+NoPager = Annotated[
+    bool, typer.Option("--no-pager", help="Do not show long output through $PAGER on a terminal.")
+]
+Question = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUESTION",
+        callback=read_question,
+        help="The question, in quotes; - reads it from standard input.",
+    ),
+]
 
 
-class PairsCommand(TyperCommand):
+class PairsCommand(Command):
     """A command whose -o takes a name and a value, as llm's does; NAME=VALUE works too."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

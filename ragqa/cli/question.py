@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragqa import forms
-from ragqa.cli import show, show_answer
+from ragqa.answer import remarks
+from ragqa.cli import completion, show, show_answer
 from ragqa.cli.options import (
     ConfigName,
     Db,
@@ -19,10 +20,12 @@ from ragqa.cli.options import (
     Json,
     ModelName,
     ModelOptions,
+    NoPager,
     PromptName,
     Question,
     model_options,
 )
+from ragqa.cli.paging import paged
 from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,12 +44,21 @@ def search(
         bool, typer.Option("--show-query", help="Print the full-text match expression on stderr.")
     ] = False,
     explain: Explain = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Show whole passages, not only how they begin.")
+    ] = False,
+    no_pager: NoPager = False,
     timings: Timings = False,
     json: Json = False,
 ) -> None:
     """Show the passages that match a question best.
 
+    Each has its title, its id (of the document, then # and a number), and what each stage scored it. With
+    --full or --explain, what is longer than the screen goes through a pager on a terminal.
+
     Example: ragqa search "what is shot-scraper?" -c fts -k 3
+    Example: ragqa search --full - < question.txt
+    Example: ragqa search "what is shot-scraper?" --json | jq -r '.hits[].document_id'
     """
     with open_pipeline(config, db, device) as pipeline:
         if show_query:
@@ -56,15 +68,17 @@ def search(
     if explain:
         from ragqa.cli import show_explanation
     if json and explanation is not None:
-        show.print_json(show_explanation.explanation_json(explanation))
+        show.print_json(forms.explanation_json(explanation))
     elif json:
         show.print_json(forms.search_json(result))
     elif not result.hits:
         show.note("No passage matches.")
-    elif explanation is not None:
-        show_explanation.print_explanation(explanation)
     else:
-        show.print_hits(result.hits)
+        with paged(not no_pager and (full or explain)):
+            if explanation is not None:
+                show_explanation.print_explanation(explanation)
+            else:
+                show.print_hits(result.hits, full)
     if timings:
         show.print_timings(result.timings_ms)
 
@@ -75,18 +89,24 @@ def context(
     model: ModelName = None,
     db: Db = None,
     device: Device = None,
+    no_pager: NoPager = False,
     json: Json = False,
 ) -> None:
     """Print the context that a model would be given, and nothing else.
 
+    Its passages are numbered; how many there are depends on what the model can read. What is longer than the
+    screen goes through a pager on a terminal.
+
     Example: ragqa context "what is shot-scraper?" | llm -s "Answer from these passages"
+    Example: ragqa context "what is shot-scraper?" -m SmolLM2 --json
     """
     with open_pipeline(config, db, device) as pipeline:
         result, assembled = pipeline.context(question, model)
     if json:
         show.print_json(forms.context_json(result, assembled))
     elif assembled.text:
-        show.say_text(assembled.text)
+        with paged(not no_pager):
+            show.say_text(assembled.text)
     else:
         show.note("No passage matches.")
 
@@ -113,11 +133,17 @@ def ask(
     timings: Timings = False,
     json: Json = False,
 ) -> None:
-    """Answer a question from the documents, citing them; each sentence is checked by what it cites.
+    """Answer a question from the documents, citing them.
 
-    Exit codes: 3 with --strict when a sentence is not supported by the passages that it cites.
+    Each sentence of the answer is checked by the passages that it cites. Any model of llm can answer; without
+    -m it is the default that you set in llm, else extractive, which quotes and makes nothing up. The exchange
+    is logged by llm, for `llm logs` and for --continue. With --strict the exit code is 3 when a sentence is
+    not supported by what it cites.
 
+    Example: ragqa ask "what is shot-scraper?"
     Example: ragqa ask "what is shot-scraper?" -m gpt-4o-mini -o temperature 0
+    Example: ragqa ask --continue "and how is it installed?"
+    Example: ragqa ask -q --strict - < question.txt
     """
     if strict and no_check:
         raise UsageError("--strict needs the check that --no-check turns off.")
@@ -146,7 +172,7 @@ def ask(
     if json:
         form = forms.answer_json(answer)
         if explanation is not None:
-            form["explanation"] = show_explanation.explanation_json(explanation)
+            form["explanation"] = forms.explanation_json(explanation)
         show.print_json(form)
     else:
         show_answer.print_after(answer)
@@ -155,7 +181,7 @@ def ask(
             show_explanation.print_explanation(explanation)
     if timings:
         show.print_timings(answer.timings_ms)
-    if strict and not show_answer.holds(answer):
+    if strict and not remarks.holds(answer):
         show.note("Not every sentence is supported by what it cites.")
         raise typer.Exit(3)
 
@@ -163,21 +189,37 @@ def ask(
 def compare(
     question: Question,
     config: Annotated[
-        list[str] | None, typer.Option("--config", "-c", help="A config. Repeat it for each.")
+        list[str] | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="NAME",
+            autocompletion=completion.configs,
+            help="A config. Repeat it for each. Default: fts, dense and default.",
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages each config finds.")] = 10,
     answers: Annotated[bool, typer.Option("--answers", help="Let each config answer, too.")] = False,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Let this model answer from each config. Can be repeated."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completion.models,
+            help="Let this model answer from each config. Can be repeated.",
+        ),
     ] = None,
     db: Db = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Ask several configs, or several models, the same question and show the results side by side.
+    """Ask several configs or models the same question, and show the results side by side.
+
+    Shown are the rank that each config gives a passage, how much their rankings overlap, and their times.
 
     Example: ragqa compare "what is shot-scraper?" -c fts -c dense -c hybrid -c fts-colbert
+    Example: ragqa compare "what is shot-scraper?" -c default -m extractive -m gpt-4o-mini
     """
     from ragqa.cli import show_side_by_side
     from ragqa.compare import ask_all

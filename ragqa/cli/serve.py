@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ragqa.cli import show
+from ragqa.cli import completion, show
 from ragqa.cli.options import Db, ModelName
 from ragqa.errors import missing_package
 
@@ -18,7 +18,11 @@ def serve(
     config: Annotated[
         list[str] | None,
         typer.Option(
-            "--config", "-c", help="A config to choose from; the first is the default. Can be repeated."
+            "--config",
+            "-c",
+            metavar="NAME",
+            autocompletion=completion.configs,
+            help="A config to choose from; the first is the default. Can be repeated.",
         ),
     ] = None,
     model: ModelName = None,

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from ragqa.types import Hit
 from ragqa.untrusted import for_line, for_terminal, to_json
 
 SNIPPET = 240
+
+
+@dataclass(slots=True)
+class _Voice:
+    quiet: bool = False
+
+
+# One for the process: notes come from other threads, too.
+_voice = _Voice()
+
+
+def be_quiet(quiet: bool = True) -> None:
+    """Show no notes and no progress from now on, or show them again."""
+    _voice.quiet = quiet
+
+
+def is_quiet() -> bool:
+    return _voice.quiet
+
+
+def is_plain() -> bool:
+    """Tell whether the user or the terminal wants no colours, however able it is (https://no-color.org)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def plain(text: str) -> str:
@@ -30,7 +55,13 @@ def say_text(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Tell the user, in a line, something that is not the result."""
+    """Tell the user, in a line, something that is not the result; --quiet keeps it back."""
+    if not _voice.quiet:
+        error(text)
+
+
+def error(text: str) -> None:
+    """Tell the user, in a line, what went wrong."""
     print(for_line(text), file=sys.stderr)
 
 
@@ -38,14 +69,18 @@ def print_json(value: Any) -> None:
     print(to_json(value, indent=2))
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
-    """Print each hit's rank, title, id and score, and the beginning of its text."""
+def print_hits(hits: Sequence[Hit], full: bool = False) -> None:
+    """Print each hit's rank, title, id and score, and the beginning of its text, or with `full` all of it."""
     for hit in hits:
         passage = hit.passage
         path = " > ".join((passage.title or passage.document_id, *passage.headings))
         scores = ", ".join(f"{stage} {score:.4g}" for stage, score in hit.scores.items())
         say(f"{hit.rank:>3}. {path}")
         say(f"     {passage.id}  ({scores})")
+        if full:
+            # Moved in, so that no line of it looks like the next hit.
+            say_text(textwrap.indent(passage.text.strip(), "     ") + "\n")
+            continue
         snippet = textwrap.shorten(plain(passage.text), SNIPPET, placeholder=" …")
         say_text(textwrap.indent(textwrap.fill(snippet, 92), "     "))
 
@@ -74,16 +109,23 @@ def size(count: float) -> str:
     return f"{count:,.1f} GB"
 
 
+def has_bars() -> bool:
+    """Tell whether progress is shown as bars that move: on a terminal that is able, unless --quiet."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not _voice.quiet
+
+
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show a progress bar on stderr while the block runs; yields a function of done and total."""
+    if not has_bars():
+        yield lambda done, total: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     # What stands in the label is text, and no markup of rich's.
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(for_line(label), total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -6,11 +6,9 @@ import sys
 
 import typer
 
+from ragqa.answer.remarks import closest, remarks
 from ragqa.cli.show import plain, say
 from ragqa.types import Answer, CheckedSentence, Passage
-
-# What a refusal shows of what was nearest.
-CLOSEST = 3
 
 
 class AnswerPrinter:
@@ -70,8 +68,11 @@ def print_after(answer: Answer) -> None:
     if answer.refused:
         _print_closest(answer)
         return
-    for line in remarks(answer):
-        print(line)
+    known = remarks(answer)
+    if known:
+        print()
+    for line in known:
+        say(line)
     cited = [(citation.number, citation.passage) for citation in answer.citations]
     given = [(block.number, block.first) for block in answer.context.blocks]
     print("\nSources" if cited else "\nThe answer cites nothing. It was given")
@@ -79,35 +80,11 @@ def print_after(answer: Answer) -> None:
         say(f"[{number}] {_reference(passage)}")
 
 
-def remarks(answer: Answer) -> list[str]:
-    """Return what a reader of the answer should know of its citations, in sentences."""
-    said = []
-    removed = ", ".join(f"[{number}]" for number in answer.removed)
-    if removed:
-        said.append(f"Removed: {removed}, which no passage stands for.")
-    bad = sum(sentence.verdict == "unsupported" for sentence in answer.sentences)
-    wrong = sum(sentence.verdict == "wrong citation" for sentence in answer.sentences)
-    whole = len(answer.sentences)
-    if bad:
-        said.append(f"{bad} of {whole} sentences {'has' if bad == 1 else 'have'} no support in the passages.")
-    if wrong:
-        said.append(
-            f"{wrong} of {whole} sentences {'cites' if wrong == 1 else 'cite'} another passage than the one "
-            "that supports it."
-        )
-    return ["", *said] if said else []
-
-
-def holds(answer: Answer) -> bool:
-    """Tell whether every checked sentence is supported by what it cites, and nothing else is cited."""
-    return not answer.removed and all(sentence.verdict == "supported" for sentence in answer.sentences)
-
-
 def _print_closest(answer: Answer) -> None:
-    closest = dict.fromkeys(_reference(hit.passage) for hit in answer.search.hits)
-    print("\nClosest" if closest else "\nNo passage has anything to do with it.")
-    for reference in list(closest)[:CLOSEST]:
-        say(f"- {reference}")
+    passages = closest(answer)
+    print("\nClosest" if passages else "\nNo passage has anything to do with it.")
+    for passage in passages:
+        say(f"- {_reference(passage)}")
 
 
 def _reference(passage: Passage) -> str:

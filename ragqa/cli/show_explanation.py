@@ -6,13 +6,11 @@ import os
 import sys
 import textwrap
 import unicodedata
-from typing import Any
 
 from ragqa.cli.show import plain, say
 from ragqa.corpus.derived import indexed_text
 from ragqa.explain.segments import Segment, segments, shown
 from ragqa.explain.values import ExplainedHit, Explanation, Matches, QueryMatch
-from ragqa.forms import hit_json
 from ragqa.types import Hit
 from ragqa.untrusted import for_line
 
@@ -23,52 +21,6 @@ _UNDERLINE = "4"
 # Where there are no colours: what stands around a word of each level.
 _MARKS = (("", ""), ("", ""), ("‹", "›"), ("‹", "›"), ("«", "»"))
 _WIDEST = 24
-
-
-def explanation_json(explanation: Explanation) -> dict[str, Any]:
-    """Return the documented form of `explain --json`."""
-    index = {word: place for place, word in enumerate(explanation.query_words)}
-    return {
-        "question": explanation.question,
-        "config": explanation.config,
-        "document": explanation.document,
-        "candidates": explanation.candidates,
-        "query_words": [
-            {"text": word.text, "start": word.start, "end": word.end} for word in explanation.query_words
-        ],
-        "hits": [
-            {
-                **hit_json(explained.hit),
-                "rank": None if explained.outside else explained.hit.rank,
-                "ranks": dict(explained.ranks),
-                "matches": [_matches_json(matches, index) for matches in explained.matches],
-            }
-            for explained in explanation.hits
-        ],
-    }
-
-
-def _matches_json(matches: Matches, index: dict[Any, int]) -> dict[str, Any]:
-    numbers = [index[match.word] for match in matches.query]
-    return {
-        "stage": matches.stage,
-        "total": round(matches.total, 6),
-        "note": matches.note or None,
-        "text": matches.text,
-        "words": [
-            [word.start, word.end, round(word.similarity, 4), numbers[word.query]] for word in matches.words
-        ],
-        "query": [
-            {
-                "index": number,
-                "word": match.word.text,
-                "best": list(match.best) if match.best else None,
-                "similarity": round(match.similarity, 4),
-                "share": round(match.share, 6),
-            }
-            for number, match in zip(numbers, matches.query, strict=True)
-        ],
-    }
 
 
 def print_explanation(explanation: Explanation, color: bool | None = None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragqa.cli.figures import about, interval, mean_json
-from ragqa.cli.show import note, print_table, say, say_text, size
+from ragqa.cli.show import has_bars, note, print_table, say, say_text, size
 from ragqa.cli.show_comparisons import judged_json
 from ragqa.errors import UsageError
 
@@ -193,7 +193,7 @@ def matrix_progress() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not has_bars():
         yield _line_by_line()
         return
     columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragqa.cli import show, show_comparisons, show_runs
+from ragqa.cli import completion, show, show_comparisons, show_runs
 from ragqa.cli.options import Json
 from ragqa.errors import UsageError
 
@@ -21,11 +21,20 @@ Runs = Annotated[
 ]
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metric", help="Any name ir-measures knows, or EM, F1, Contains, ... Can be repeated."),
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        autocompletion=completion.metrics,
+        help="Any name ir-measures knows, or EM, F1, Contains, ... Can be repeated.",
+    ),
 ]
 RunNames = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUN", help="Numbers or names. Default: those of the last eval run."),
+    typer.Argument(
+        metavar="RUN",
+        autocompletion=completion.runs,
+        help="Numbers or names. Default: those of the last eval run.",
+    ),
 ]
 
 
@@ -33,6 +42,7 @@ def list_runs(runs: Runs = None, json: Json = False) -> None:
     """List the stored runs.
 
     Example: ragqa eval list
+    Example: ragqa eval list --runs runs.db --json
     """
     from ragqa.evaluate.store import RunStore
 
@@ -47,14 +57,26 @@ def list_runs(runs: Runs = None, json: Json = False) -> None:
 def show_run(
     run: RunNames = None,
     question: Annotated[
-        str | None, typer.Option("--question", "-q", help="Show the result of this question, by its id.")
+        str | None,
+        typer.Option(
+            "--question",
+            "-q",
+            metavar="ID",
+            autocompletion=completion.questions,
+            help="Show the result of this question, by its id.",
+        ),
     ] = None,
     metric: Metrics = None,
     runs: Runs = None,
     json: Json = False,
 ) -> None:
-    """Show what runs are worth: metrics with intervals, latency by stage, or one question's result.
+    """Show what runs are worth, or one question's result.
 
+    What they are worth are metrics with intervals, and the latency of each stage. Here -q is short for
+    --question.
+
+    Example: ragqa eval show
+    Example: ragqa eval show fts default --metric nDCG@10
     Example: ragqa eval show 3 --question q17
     """
     from ragqa.evaluate.metrics import parse_metrics
@@ -74,14 +96,21 @@ def show_run(
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A run by number or name.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
-    metric: Annotated[str | None, typer.Option("--metric", help="What is compared.")] = None,
+    a: Annotated[
+        str, typer.Argument(metavar="A", autocompletion=completion.runs, help="A run by number or name.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", autocompletion=completion.runs, help="Another one.")],
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", metavar="NAME", autocompletion=completion.metrics, help="What is compared."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many questions to show.")] = 20,
     runs: Runs = None,
     json: Json = False,
 ) -> None:
-    """Show, question by question, what changed from one run to another and which answers flipped.
+    """Show what changed from one run to another, question by question.
+
+    The greatest changes come first; of answers it is said which flipped.
 
     Example: ragqa eval diff fts default --metric nDCG@10
     """
@@ -108,16 +137,24 @@ def diff(
 def compare(
     run: RunNames = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="Compare each run with this one, not all pairs.")
+        str | None,
+        typer.Option(
+            "--baseline",
+            metavar="RUN",
+            autocompletion=completion.runs,
+            help="Compare each run with this one, not all pairs.",
+        ),
     ] = None,
     metric: Metrics = None,
     runs: Runs = None,
     json: Json = False,
 ) -> None:
-    """Compare runs pair by pair over the same questions, and say which differences are more than chance.
+    """Compare runs over the same questions, and say which differences are more than chance.
 
-    Intervals are BCa bootstrap, p-values of a randomisation test, corrected by Holm over all pairs.
+    They are compared pair by pair. Intervals are BCa bootstrap, p-values of a randomisation test, corrected
+    by Holm over all pairs.
 
+    Example: ragqa eval compare
     Example: ragqa eval compare fts dense default --metric nDCG@10
     """
     from ragqa.evaluate.comparison import compare_runs
@@ -135,7 +172,9 @@ def compare(
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run by number or name.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", autocompletion=completion.runs, help="A run by number or name.")
+    ],
     trec: Annotated[bool, typer.Option("--trec", help="The ranking as a TREC run.")] = False,
     qrels: Annotated[bool, typer.Option("--qrels", help="The judgements as TREC qrels.")] = False,
     beir: Annotated[bool, typer.Option("--beir", help="The ranking as BEIR's JSON.")] = False,
@@ -149,7 +188,10 @@ def export(
 ) -> None:
     """Write a run in a form that other tools read.
 
+    --trec and --qrels are for trec_eval, ir-measures and ranx, --beir for BEIR, --jsonl for eval check.
+
     Example: ragqa eval export default --trec -o default.trec
+    Example: ragqa eval export default --jsonl -o baseline.jsonl
     """
     from ragqa.evaluate import export as forms
 
@@ -170,9 +212,20 @@ def export(
 
 def rejudge(
     run: RunNames = None,
-    judge: Annotated[str, typer.Option("--judge", "-m", help="Any llm model.")] = "auto",
+    judge: Annotated[
+        str,
+        typer.Option(
+            "--judge", "-m", metavar="NAME", autocompletion=completion.models, help="Any llm model."
+        ),
+    ] = "auto",
     rubric: Annotated[
-        str | None, typer.Option("--rubric", help="judge-absolute, judge-pairwise, or a YAML file.")
+        str | None,
+        typer.Option(
+            "--rubric",
+            metavar="NAME",
+            autocompletion=completion.rubrics,
+            help="judge-absolute, judge-pairwise, or a YAML file.",
+        ),
     ] = None,
     pairwise: Annotated[
         bool, typer.Option("--pairwise", help="Compare the answers of two runs, shown in both orders.")
@@ -183,6 +236,9 @@ def rejudge(
 ) -> None:
     """Let a model grade the stored answers, without asking the questions again.
 
+    With --pairwise it says which of two runs answered better, shown both in either order.
+
+    Example: ragqa eval rejudge 3 --judge gpt-4o
     Example: ragqa eval rejudge 3 4 --judge gpt-4o --pairwise
     """
     from ragqa.answer.models import find_model
@@ -209,13 +265,27 @@ def report(
     run: RunNames = None,
     html: Annotated[Path, typer.Option("--html", help="The page to write.")] = Path("report.html"),
     pair: Annotated[
-        list[str] | None, typer.Option("--pair", help="A run to set against another; give it twice.")
+        list[str] | None,
+        typer.Option(
+            "--pair",
+            metavar="RUN",
+            autocompletion=completion.runs,
+            help="A run to set against another; give it twice.",
+        ),
     ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="The metric to plot.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric", metavar="NAME", autocompletion=completion.metrics, help="The metric to plot."
+        ),
+    ] = None,
     runs: Runs = None,
 ) -> None:
-    """Write one page about runs, with plots and the most telling questions; it needs no network.
+    """Write one page about runs, with plots and the most telling questions.
 
+    It is one HTML file, which needs no network.
+
+    Example: ragqa eval report
     Example: ragqa eval report fts dense default --html report.html
     """
     from ragqa.evaluate.report.page import report_html
