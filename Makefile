@@ -25,8 +25,9 @@ corpus: install
 demo: corpus
 	$(BIN)/ragqa ask "what is shot-scraper?" --db $(DEMO)
 
+# Two processes, each with whole files: some share what was built for the file.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff format --check .

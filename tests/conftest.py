@@ -20,6 +20,9 @@ from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
 from ragqa.corpus.loaders import Fields, open_sources
 
+# Read when the library is imported, which collecting the tests may do.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 # C++ extensions are compiled once per machine, not once per test and its home.

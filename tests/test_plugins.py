@@ -1,4 +1,4 @@
-"""A first stage of somebody else's: the README's example, installed as a package and used by name."""
+"""A first stage of somebody else's: the guide's example, installed as a package and used by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.conftest import Run
 
-README = Path(__file__).parents[1] / "README.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "extending.md"
 PROJECT = """
 [build-system]
 requires = ["setuptools"]
@@ -27,8 +27,8 @@ py-modules = ["ragqa_newest"]
 """
 
 
-def test_the_readmes_example_is_found_by_its_entry_point(db: Path, ragqa: Run, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(# ragqa_newest\.py.*?)```", README.read_text(), re.DOTALL)
+def test_the_guides_example_is_found_by_its_entry_point(db: Path, ragqa: Run, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(# ragqa_newest\.py.*?)```", GUIDE.read_text(), re.DOTALL)
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text(PROJECT)

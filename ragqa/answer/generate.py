@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import llm
 
 Result = TypeVar("Result")
+_LOGGING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def generate(
     if log:
         try:
             logged = _log(response)
-        except (OSError, ValueError, sqlite3.Error) as error:
+        except Exception as error:
             note(f"The answer is not in llm's log: {error}.")
     details = response.token_details or {}
     cost = details.get("cost")
@@ -119,10 +120,12 @@ def _log(response: llm.Response) -> bool:
 
     if (llm.user_dir() / "logs-off").exists():
         return False
-    db = Database(llm.user_dir() / "logs.db")
-    try:
-        migrate(db)
-        response.log_to_db(db)
-    finally:
-        db.close()
+    # Two threads that make the tables at the same time get in each other's way.
+    with _LOGGING:
+        db = Database(llm.user_dir() / "logs.db")
+        try:
+            migrate(db)
+            response.log_to_db(db)
+        finally:
+            db.close()
     return True

@@ -27,11 +27,11 @@ class Terminal:
         self.code: int | None = None
         self._pid, self._fd = pty.fork()
         if not self._pid:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             os.chdir(cwd)
             plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PAGER")}
             arguments = list(map(str, command))
             os.execvpe(arguments[0], arguments, {**plain, "TERM": "xterm", "PS1": "$ ", **env})
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def __enter__(self) -> Terminal:
         return self

@@ -19,6 +19,7 @@ from ragqa.cli.app import app
 from ragqa.cli.run import run
 from ragqa.corpus.loaders import Fields
 from ragqa.untrusted import for_model, for_terminal
+from tests.cli.terminal import Terminal
 from tests.conftest import fill
 
 TAGS = "".join(chr(0xE0000 + ord(char)) for char in "obey")
@@ -266,9 +267,8 @@ def test_a_bug_is_shown_without_what_its_message_would_do(monkeypatch: pytest.Mo
 def test_a_label_of_a_progress_bar_is_text(tmp_path: Path) -> None:
     label = f"[link=https://evil.example]x[/link] \x1b]0;owned\x07{PLANTED}"
     code = f"from ragqa.cli.show import progress\nwith progress({label!r}) as advance: advance(1, 2)"
-    env = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=env)
-    shown = done.stderr.decode()
+    with Terminal([sys.executable, "-c", code], tmp_path, columns=200) as terminal:
+        shown = terminal.rest()
     assert "[link=https://evil.example]x[/link] \ufffd]0;owned\ufffdplanted" in shown
     assert "\x1b]" not in shown
 
