@@ -102,7 +102,7 @@ class Library:
         if k is not None and not 1 <= k <= MOST_HITS:
             raise UsageError(f"k is {k:,}, and it must be from 1 to {MOST_HITS}.")
         with self._searching:
-            _go_on(stopped)
+            go_on(stopped)
             return self._pipeline(config).search(question, k)
 
     def ask(
@@ -118,13 +118,13 @@ class Library:
 
         question = check_question(question)
         with self._searching:
-            _go_on(stopped)
+            go_on(stopped)
             pipeline = self._pipeline(config)
             chosen, options = self._model(pipeline, config or self.config, model)
             request = pipeline.request(pipeline.search(question), chosen, options)
         with nullcontext() if chosen.needs_key else self._answering:
-            _go_on(stopped)
-            return request.send(note=self._note, on_text=lambda text: _go_on(stopped))
+            go_on(stopped)
+            return request.send(note=self._note, on_text=lambda text: go_on(stopped))
 
     def read(self, document_id: str, offset: int | None = None) -> Extract:
         """Return a page of a document from `offset`, in characters.
@@ -174,12 +174,12 @@ class Library:
             raise unknown_name("config", name, self.configs())
         pipeline, identity = self._pipelines.get(name, (None, None))
         if pipeline is not None:
-            if identity == _identity(pipeline.corpus.path):
+            if identity == file_identity(pipeline.corpus.path):
                 return pipeline
             del self._pipelines[name]
             pipeline.close()
         opened = self._open(load_config(name))
-        self._pipelines[name] = opened, _identity(opened.corpus.path)
+        self._pipelines[name] = opened, file_identity(opened.corpus.path)
         return opened
 
     def _open(self, config: Config) -> Pipeline:
@@ -210,7 +210,7 @@ def sentence(error: Exception) -> str | None:
     return "There is not enough memory for this." if isinstance(error, MemoryError) else None
 
 
-def _go_on(stopped: Callable[[], bool]) -> None:
+def go_on(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise StoppedError("The request was cancelled.")
 
@@ -221,7 +221,7 @@ def _close(pipelines: dict[str, tuple[Pipeline, object]]) -> None:
         pipeline.close()
 
 
-def _identity(path: Path) -> object:
+def file_identity(path: Path) -> object:
     """Return what changes when another file takes the place of the one at `path`."""
     try:
         found = path.stat()

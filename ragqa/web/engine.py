@@ -16,13 +16,13 @@ from ragqa.config import Config, load_config
 from ragqa.corpus.ingest import check_chunking
 from ragqa.errors import BusyError, RagqaError, UsageError, unknown_name
 from ragqa.explain.explanation import Explanation, explain
-from ragqa.library import MOST_HITS, sentence
+from ragqa.library import MOST_HITS, go_on, sentence
 from ragqa.operations import missing_passages
 from ragqa.pipeline import Pipeline, check_question, open_corpus
 from ragqa.types import Answer, SearchResult
 from ragqa.web.events import Done, Found, Given, Note, Said, Stopped, Tell, Text
 from ragqa.web.models import Models
-from ragqa.web.pools import LOOK_S, PIPELINES, PipelinePool, go_on, shares
+from ragqa.web.pools import LOOK_S, PIPELINES, PipelinePool, shares
 
 # Questions that are being answered at once; a thread each.
 MOST_AT_ONCE = 32

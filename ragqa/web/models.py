@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from ragqa.answer.extractive import MODEL_ID as EXTRACTIVE
 from ragqa.answer.extractive import Extractive
 from ragqa.answer.models import find_model, fit, list_models
+from ragqa.library import go_on
 from ragqa.web.events import Stopped
-from ragqa.web.pools import go_on, held
+from ragqa.web.pools import held
 
 if TYPE_CHECKING:
     import llm

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from ragqa.config import Config, StageSettings
 from ragqa.errors import RagqaError
-from ragqa.library import StoppedError
+from ragqa.library import file_identity, go_on
 from ragqa.pipeline import Pipeline
 from ragqa.web.events import Stopped
 
@@ -65,11 +64,11 @@ class PipelinePool:
     def _take(self) -> tuple[Pipeline, object]:
         while self._idle:
             pipeline, identity = self._idle.pop()
-            if identity == _identity(pipeline.corpus.path):
+            if identity == file_identity(pipeline.corpus.path):
                 return pipeline, identity
             pipeline.close()
         pipeline = self._open()
-        return pipeline, _identity(pipeline.corpus.path)
+        return pipeline, file_identity(pipeline.corpus.path)
 
 
 @contextmanager
@@ -86,12 +85,6 @@ def held(lock: Acquirable, stopped: Stopped, waiting: Callable[[], None] = lambd
         yield
     finally:
         lock.release()
-
-
-def go_on(stopped: Stopped) -> None:
-    """Raise StoppedError when nobody waits any more."""
-    if stopped():
-        raise StoppedError("The request was cancelled.")
 
 
 def shares(config: Config) -> bool:
@@ -113,12 +106,3 @@ def _shares(stage: StageSettings) -> bool:
 def _parts(value: Any) -> list[StageSettings]:
     listed = value if isinstance(value, list | tuple) else [value]
     return [StageSettings(**part) for part in listed if isinstance(part, Mapping) and "type" in part]
-
-
-def _identity(path: Path) -> object:
-    """Return what changes when another file takes the place of the one at `path`."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
