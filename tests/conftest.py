@@ -62,6 +62,11 @@ The chain wants oil every 200 kilometres.
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what indexes the shared data: it takes longest, and at the end one process would wait."""
+    items.sort(key=lambda item: item.path.name != "test_shared_data.py")
+
+
 @pytest.fixture(autouse=True)
 def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give every test its own llm directory and home, and no keys, corpus or hub."""
