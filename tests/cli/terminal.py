@@ -15,6 +15,8 @@ from pathlib import Path
 
 RAGQA = (sys.executable, "-m", "ragqa")
 ESCAPE = "\x1b"
+# What a terminal or its user decides, and a test runner may have set.
+_OWN = ("NO_COLOR", "PAGER", "LINES", "COLUMNS")
 
 
 class Terminal:
@@ -29,7 +31,7 @@ class Terminal:
         if not self._pid:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             os.chdir(cwd)
-            plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PAGER")}
+            plain = {name: value for name, value in os.environ.items() if name not in _OWN}
             arguments = list(map(str, command))
             os.execvpe(arguments[0], arguments, {**plain, "TERM": "xterm", "PS1": "$ ", **env})
 
