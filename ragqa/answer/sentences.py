@@ -32,6 +32,7 @@ _ABBREVIATION = re.compile(
     r"|est|gen|gov|rev|sen|rep|vol|ed|eds|al|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)|\b[A-Z])\.$",
     re.I,
 )
+_LONGEST_ABBREVIATION = 12
 # "1. " before a list item.
 _NUMBER = re.compile(r"\s*\d{1,3}\.")
 
@@ -43,12 +44,20 @@ def split_sentences(text: str) -> list[Span]:
 
 
 def answer_sentences(text: str) -> list[Span]:
-    """Return the spans of the sentences of an answer, each with the citations that follow it."""
+    """Return the spans of the sentences of an answer, each with the citations that follow it.
+
+    After a full stop and its citations another sentence begins, whatever it begins with.
+    """
     masked = _MARKS_AFTER.sub(_mask, text)
+    ends = [marks.end() for marks in _MARKS_AFTER.finditer(text) if marks["end"]]
     spans = []
     for start, end in split_sentences(masked):
         below = _MARKS_BELOW.match(text, end)
-        spans.append((start, end + len(below[0].rstrip()) if below else end))
+        last = end + len(below[0].rstrip()) if below else end
+        code = _FENCE.search(text, start, end) is not None
+        cuts = [] if code else [cut for cut in ends if start < cut < end and text[cut].isspace()]
+        for first, then in itertools.pairwise([start, *cuts, last]):
+            spans.extend(_trimmed(text, first, then))
     return spans
 
 
@@ -90,8 +99,10 @@ def _sentences(text: str, block: Span) -> Iterator[Span]:
         return
     position = start
     for match in _END.finditer(text, start, end):
-        said = text[position : match.start()]
-        if _ABBREVIATION.search(said) or (position == start and _NUMBER.fullmatch(said)):
+        before = max(position, match.start() - _LONGEST_ABBREVIATION)
+        if _ABBREVIATION.search(text, before, match.start()):
+            continue
+        if position == start and _NUMBER.fullmatch(text, position, match.start()):
             continue
         yield from _trimmed(text, position, match.end())
         position = match.end()

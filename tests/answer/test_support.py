@@ -212,6 +212,8 @@ def test_known_weakness_what_is_reckoned_from_a_passage_is_doubted(
         ("Run:\n```\nls [0]\n```\n[1]\n\nThen go [2].", ["Run:\n```\nls [0]\n```\n[1]", "Then go [2]."]),
         ("First [1]\n\n[2] Second.", ["First [1]", "[2] Second."]),
         ("One.[1]\n[2]\nTwo.", ["One.[1]\n[2]", "Two."]),
+        ("Under the hood. [1] `shot` is, too. [2]", ["Under the hood. [1]", "`shot` is, too. [2]"]),
+        ("```\nls. [1] b\n```\n[1]", ["```\nls. [1] b\n```\n[1]"]),
         ("Really? [1] Yes! [2]", ["Really? [1]", "Yes! [2]"]),
         ("1. One. [1]\n2. Two. [2]", ["1. One. [1]", "2. Two. [2]"]),
         ("[1]", []),
