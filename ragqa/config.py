@@ -14,14 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ragqa.errors import UsageError, unknown_name
 from ragqa.files import shipped
+from ragqa.plain_yaml import MAX_CHARACTERS, PlainYamlError, read_yaml
 
-MAX_CONFIG_BYTES = 100_000
+MAX_CONFIG_BYTES = MAX_CHARACTERS
+# More of anything is a slip of the pen; SQLite and numpy hold no number of any length.
+MAX_COUNT = 10_000_000
 
 
 class Strict(BaseModel):
     """Base of every section: unknown keys are errors and values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ChunkSettings(Strict):
@@ -39,9 +42,19 @@ class ContextSettings(Strict):
     that for models with a small window.
     """
 
-    tokens: int | Literal["auto"] = "auto"
-    passages: int = Field(default=10, ge=1)
+    tokens: Annotated[int, Field(le=MAX_COUNT)] | Literal["auto"] = "auto"
+    passages: int = Field(default=10, ge=1, le=MAX_COUNT)
     select: Literal["auto", "passages", "sentences"] = "auto"
+
+
+class TimeoutSettings(Strict):
+    """How long a model may take, in seconds.
+
+    `silence_s` is until its first piece and between two of them, `total_s` in all.
+    """
+
+    silence_s: float = Field(default=300, gt=0, le=86_400)
+    total_s: float = Field(default=1800, gt=0, le=86_400)
 
 
 class StageSettings(BaseModel):
@@ -69,15 +82,16 @@ class Config(Strict):
     dtype: str = "auto"
     chunk: ChunkSettings = ChunkSettings()
     retrieve: StageSettings
-    candidates: int = Field(default=100, ge=1)
+    candidates: int = Field(default=100, ge=1, le=MAX_COUNT)
     rerank: StageSettings = StageSettings(type="none")
-    k: int = Field(default=10, ge=1)
+    k: int = Field(default=10, ge=1, le=MAX_COUNT)
     context: ContextSettings = ContextSettings()
     prompt: str = "auto"
     refuse: Literal[False, "auto"] | Annotated[float, Field(ge=0, le=1, strict=True)] = False
     check: bool = True
     model: str = "auto"
     options: dict[str, Any] = {}
+    timeout: TimeoutSettings = TimeoutSettings()
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -92,19 +106,28 @@ def load_config(name: str) -> Config:
     """
     path = _find(name)
     try:
-        raw = path.read_bytes()
+        data = read_yaml(read_yaml_file(path))
     except OSError as error:
         raise UsageError(f"The config {name} cannot be read: {error.strerror or error}.") from error
-    if len(raw) > MAX_CONFIG_BYTES:
-        raise UsageError(f"The config {name} is larger than {MAX_CONFIG_BYTES:,} bytes.")
-    try:
-        data = yaml.safe_load(raw.decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"The config {name} is not valid YAML: {reason}") from error
+    except (PlainYamlError, UnicodeDecodeError) as error:
+        raise UsageError(f"The config {name} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"The config {name} must be a mapping such as 'retrieve: {{type: fts}}'.")
     return parse_config(data, name if path.stem == name else path.stem)
+
+
+def read_yaml_file(path: Path) -> str:
+    """Return the text of a YAML file; raises OSError, UnicodeDecodeError and PlainYamlError.
+
+    What is no regular file is not opened, since a pipe or a device may never end.
+    """
+    if not path.is_file():
+        raise OSError(f"{path} is no file" if not path.exists() else f"{path} is no regular file")
+    with path.open("rb") as file:
+        raw = file.read(MAX_CONFIG_BYTES + 1)
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise PlainYamlError(f"it is larger than {MAX_CONFIG_BYTES:,} bytes.")
+    return raw.decode("utf-8")
 
 
 def parse_config(data: dict[str, Any], name: str) -> Config:
@@ -116,8 +139,9 @@ def parse_config(data: dict[str, Any], name: str) -> Config:
 
 
 def dump_config(config: Config) -> str:
-    """Return what decides a config's results, as YAML that reads back: all but its name and description."""
-    return yaml.safe_dump(config.model_dump(mode="json", exclude={"name", "description"}), sort_keys=True)
+    """Return what decides a config's results, as YAML that reads back: no name, description, timeout."""
+    kept = config.model_dump(mode="json", exclude={"name", "description", "timeout"})
+    return yaml.safe_dump(kept, sort_keys=True)
 
 
 def explain(error: ValidationError | TypeError, model: type[BaseModel]) -> str:
@@ -143,8 +167,13 @@ def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]
 
 def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name).expanduser()
-        if not path.is_file():
+        try:
+            path = Path(name).expanduser()
+            found = path.is_file()
+        except (OSError, RuntimeError) as error:
+            reason = str(error).rstrip(".")
+            raise UsageError(f"The config {name} cannot be read: {reason}.") from error
+        if not found:
             raise UsageError(f"There is no config file {name}.")
         return path
     known = shipped_configs()

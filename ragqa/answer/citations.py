@@ -16,8 +16,9 @@ _CODE = re.compile(
     re.M | re.S,
 )
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
-# What a mark may still become at the end of a text, with the space that goes when the mark goes.
-_BEGUN_MARK = re.compile(r"[ \t]*(?:\[[\d,; \t]*)?\Z")
+_IN_MARK = re.compile(r"[\d,; \t]*")
+# Longer than this nothing is a mark that has begun: a model that never closes it is not waited for.
+_LONGEST_MARK = 2_000
 
 
 def citation_marks(text: str) -> Iterator[re.Match[str]]:
@@ -67,8 +68,7 @@ def without_strangers(text: str, known: Sequence[int]) -> tuple[str, list[int]]:
 
 def settled(text: str) -> int:
     """Return how much of `text` cites the same whatever follows: no mark and no code has just begun in it."""
-    begun = _BEGUN_MARK.search(text)
-    end = begun.start() if begun else len(text)
+    end = _begun_mark(text)
     paragraph = max((match.end() for match in _PARAGRAPH.finditer(text)), default=0)
     position = 0
     for code in [*_CODE.finditer(text), None]:
@@ -79,3 +79,23 @@ def settled(text: str) -> int:
             return min(end, code.start())
         position = code.end() if code else len(text)
     return end
+
+
+def closed_paragraphs(text: str, end: int) -> int:
+    """Return where the last paragraph of `text[:end]` begins that no code reaches into: what is before it
+    has no say in what cites after it."""
+    places = [match.end() for match in _PARAGRAPH.finditer(text, 0, end)]
+    for code in _CODE.finditer(text, 0, end):
+        places = (
+            [place for place in places if not code.start() < place <= code.end()] if code["fence"] else places
+        )
+    return places[-1] if places else 0
+
+
+def _begun_mark(text: str) -> int:
+    """Return where what may still become a mark begins at the end of a text, with the space that goes when
+    the mark goes."""
+    opening = text.rfind("[", max(0, len(text) - _LONGEST_MARK))
+    if opening >= 0 and _IN_MARK.fullmatch(text, opening + 1):
+        text = text[:opening]
+    return len(text.rstrip(" \t"))

@@ -43,6 +43,9 @@ _POLITE = frozenset(
 )
 _LINE_MARK = re.compile(r"^[ \t]*(?:[-*+]|\d+[.)]|#{1,6}|>)[ \t]+", re.M)
 
+# What is longer is no sentence; each word is compared with each of a context.
+MOST_WORDS = 1_000
+
 Kind = Literal["number", "name", "word"]
 
 
@@ -59,11 +62,13 @@ class Word:
 def content_words(text: str) -> list[Word]:
     """Return the numbers, names and other words of a text, in order, without those of grammar.
 
-    A name is a capitalised word. The first word of a sentence is one only if it has another capital
-    in it: "Use Python" names one thing.
+    There are no more than MOST_WORDS. A name is a capitalised word. The first word of a sentence is one
+    only if it has another capital in it: "Use Python" names one thing.
     """
-    words = []
+    words: list[Word] = []
     for match in _WORD.finditer(text):
+        if len(words) == MOST_WORDS:
+            break
         if match["number"]:
             words.append(Word(*match.span("number"), match["number"].replace(",", ""), "number"))
             continue
@@ -135,5 +140,7 @@ def _is_name(text: str, match: re.Match[str]) -> bool:
     said = match["word"]
     if any(char.isupper() for char in said[1:]):
         return True
-    before = text[: match.start()].rstrip(" \"'“‘(*_#-")
-    return said[0].isupper() and bool(before) and before[-1] not in ".!?:\n"
+    place = match.start() - 1
+    while place >= 0 and text[place] in " \"'“‘(*_#-":
+        place -= 1
+    return said[0].isupper() and place >= 0 and text[place] not in ".!?:\n"

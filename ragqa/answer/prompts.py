@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template as Placeholders
 from typing import TYPE_CHECKING
 
-import yaml
-
+from ragqa.config import read_yaml_file
 from ragqa.errors import UsageError, unknown_name
 from ragqa.files import shipped
+from ragqa.plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     from llm import Template
@@ -41,22 +42,33 @@ def load_prompt(name: str, needed: frozenset[str] = NEEDED) -> Template:
     from llm import Template
 
     is_path = name.endswith((".yaml", ".yml")) or "/" in name
-    path = Path(name).expanduser() if is_path else shipped_prompts().get(name)
-    if path is None:
+    if not is_path and name not in shipped_prompts():
         raise unknown_name("prompt", name, shipped_prompts())
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-        template = Template(**{"name": path.stem, **data})
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        path = Path(name).expanduser() if is_path else shipped_prompts()[name]
+        template = Template(**{"name": path.stem, **read_yaml(read_yaml_file(path))})
+        used = _placeholders(template)
+    # Without a home there is a RuntimeError for "~".
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"The prompt {name} cannot be read as an llm template: {reason}") from error
-    used = template.vars()
     if not used >= needed:
         raise UsageError(f"The prompt {name} must use ${' and $'.join(sorted(needed - used))}.")
     unknown = used - needed - set(template.defaults or {})
     if unknown:
         raise UsageError(f"The prompt {name} uses ${', $'.join(sorted(unknown))}, which nothing fills.")
     return template
+
+
+def _placeholders(template: Template) -> set[str]:
+    """Return the names of what is to be filled in, as $name and ${name}; raises ValueError for a lone $."""
+    used: set[str] = set()
+    for text in filter(None, (template.prompt, template.system)):
+        placeholders = Placeholders(text)
+        if not placeholders.is_valid():
+            raise ValueError("it has a $ that begins no name; a dollar sign is written $$")
+        used.update(placeholders.get_identifiers())
+    return used
 
 
 def render_prompt(template: Template, question: str, context: str, history: str = "") -> Prompt:

@@ -50,7 +50,7 @@ def answer_sentences(text: str) -> list[Span]:
     """
     masked = _MARKS_AFTER.sub(_mask, text)
     ends = [marks.end() for marks in _MARKS_AFTER.finditer(text) if marks["end"]]
-    spans = []
+    spans: list[Span] = []
     for start, end in split_sentences(masked):
         below = _MARKS_BELOW.match(text, end)
         last = end + len(below[0].rstrip()) if below else end

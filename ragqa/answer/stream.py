@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from ragqa.answer.citations import settled, without_strangers
+from ragqa.answer.citations import closed_paragraphs, settled, without_strangers
 from ragqa.answer.sentences import answer_sentences
 from ragqa.answer.support import SupportChecker
 from ragqa.errors import RagqaError
@@ -12,6 +12,13 @@ from ragqa.types import Answer, CheckedSentence
 
 OnText = Callable[[str], None]
 OnSentence = Callable[[str, CheckedSentence | None], None]
+
+
+# A model that does not stop is stopped: at so many characters, and at so many pieces without any.
+LONGEST_ANSWER = 100_000
+MOST_EMPTY = 100_000
+# What has come is looked at anew once it has grown by this part, or by a line.
+_SHARE = 500
 
 
 class AnswerStream:
@@ -23,22 +30,52 @@ class AnswerStream:
 
     def __init__(self, known: Sequence[int]) -> None:
         self.text = ""
-        self.removed: list[int] = []
+        self._removed: dict[int, None] = {}
         self._known = known
+        # What is before `_raw` is settled for good, and said; of `_raw` itself so many characters are said.
         self._raw = ""
+        self._said = 0
+        self._looked = 0
+        self._length = 0
+        self._empty = 0
+
+    @property
+    def removed(self) -> list[int]:
+        return list(self._removed)
 
     def add(self, piece: str) -> str:
-        """Return what is sure now that was not before."""
+        """Return what is sure now that was not before; raises RagqaError when the model does not stop."""
+        self._length += len(piece)
+        self._empty = 0 if piece else self._empty + 1
+        if self._length > LONGEST_ANSWER:
+            raise RagqaError(
+                f"The model did not stop: its answer has more than {LONGEST_ANSWER:,} characters."
+            )
+        if self._empty > MOST_EMPTY:
+            raise RagqaError(f"The model did not stop: it said nothing {MOST_EMPTY:,} times.")
         self._raw += piece
-        return self._release(settled(self._raw))
+        # The longer a paragraph, the rarer it is looked at, or the time would grow with its square.
+        if len(self._raw) - self._looked < len(self._raw) // _SHARE and "\n" not in piece:
+            return ""
+        self._looked = len(self._raw)
+        end = settled(self._raw)
+        fresh = self._release(end)
+        start = closed_paragraphs(self._raw, end)
+        if start:
+            self._said -= len(without_strangers(self._raw[:start], self._known)[0])
+            self._raw = self._raw[start:]
+            self._looked = len(self._raw)
+        return fresh
 
     def finish(self) -> str:
         """Return the rest."""
         return self._release(len(self._raw))
 
     def _release(self, end: int) -> str:
-        text, self.removed = without_strangers(self._raw[:end], self._known)
-        fresh = text[len(self.text) :]
+        text, removed = without_strangers(self._raw[:end], self._known)
+        self._removed.update(dict.fromkeys(removed))
+        fresh = text[self._said :]
+        self._said = max(self._said, len(text))
         self.text += fresh
         return fresh
 
@@ -55,9 +92,14 @@ class SentenceStream:
         self._on_sentence = on_sentence
         self._text = ""
         self._told = 0
+        self._looked = 0
 
     def add(self, piece: str) -> None:
         self._text += piece
+        # A sentence that does not end is looked at the rarer the longer it is.
+        if len(self._text) - self._looked < (len(self._text) - self._told) // _SHARE:
+            return
+        self._looked = len(self._text)
         # The last sentence may go on, or have its citation still to come.
         self._tell(answer_sentences(self._text[self._told :])[:-1])
 

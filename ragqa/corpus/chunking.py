@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 VERSION = 1
 # In tokens: what is smaller says too little alone.
 SMALL = 40
+# A heading is repeated with each passage under it.
+LONGEST_HEADING = 500
+# In characters. A word without an end is one token of any length, and a line without one takes the splitter
+# a time that grows with its square.
+LONGEST_PIECE = 10_000
+LONGEST_LINE = 20_000
 
 # Headings, images, HTML tags, bare URLs, and where links lead.
 _NO_PROSE = re.compile(r"^#{1,6}[ \t].*$|!\[[^\]]*\]\([^)]*\)|<[^>]*>|\]\([^)]*\)|https?://\S+", re.M)
@@ -64,7 +71,13 @@ class Chunker:
 
     def _spans(self, document: Document) -> list[tuple[int, str]]:
         splitter = _splitter(document.format, self.tokens, self.overlap)
-        found = [(start, text) for start, text in splitter.chunk_indices(document.text) if text.strip()]
+        found = [
+            (start + offset + place, text[place : place + LONGEST_PIECE])
+            for offset, stretch in _stretches(document.text)
+            for start, text in splitter.chunk_indices(stretch)
+            for place in range(0, len(text), LONGEST_PIECE)
+        ]
+        found = [(start, text) for start, text in found if text.strip()]
         if document.format == "text":
             return found
         spans: list[tuple[int, str]] = []
@@ -72,7 +85,7 @@ class Chunker:
             joined = document.text[start : spans[-1][0] + len(spans[-1][1])] if spans else ""
             prose = has_prose(text)
             small = not prose or count_tokens(text) < SMALL
-            if small and joined and count_tokens(joined) <= self.tokens:
+            if small and joined and len(joined) <= LONGEST_PIECE and count_tokens(joined) <= self.tokens:
                 spans[-1] = (start, joined)
             elif prose:
                 spans.append((start, text))
@@ -82,6 +95,15 @@ class Chunker:
 def has_prose(markdown: str) -> bool:
     """Tell whether there are words in `markdown` besides headings, images and the targets of links."""
     return any(char.isalnum() for char in _NO_PROSE.sub("", markdown))
+
+
+def _stretches(text: str) -> Iterator[tuple[int, str]]:
+    """Yield what is split at a time, with its offset: the whole text, unless it has a line without an end."""
+    if all(len(line) < LONGEST_LINE for line in text.split("\n")):
+        yield 0, text
+        return
+    for start in range(0, len(text), LONGEST_LINE):
+        yield start, text[start : start + LONGEST_LINE]
 
 
 @cache
@@ -101,12 +123,13 @@ def _outline(text: str) -> list[tuple[int, tuple[str, ...]]]:
         line_starts.append(line_starts[-1] + len(line) + 1)
     outline: list[tuple[int, tuple[str, ...]]] = []
     path: list[tuple[int, str]] = []
-    tokens = MarkdownIt("commonmark").parse(text)
+    # What is within a line says nothing of headings, and takes most of the time.
+    tokens = MarkdownIt("commonmark").disable("inline").parse(text)
     for token, inline in itertools.pairwise(tokens):
         if token.type != "heading_open" or token.map is None:
             continue
         level = int(token.tag[1])
         path = [step for step in path if step[0] < level]
-        path.append((level, " ".join(inline.content.split())))
+        path.append((level, " ".join(inline.content[: 2 * LONGEST_HEADING].split())[:LONGEST_HEADING]))
         outline.append((line_starts[token.map[0]], tuple(name for _, name in path if name)))
     return outline

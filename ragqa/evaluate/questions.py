@@ -22,6 +22,11 @@ from ragqa.errors import UsageError
 UNANSWERABLE = "unanswerable"
 # How many bad rows are named; a file of another kind is bad in all of them.
 NAMED = 5
+# A grade is an exponent in some measures.
+MOST_GRADE = 100
+# A set is held in memory, and one question is read up to 10,000 characters.
+MAX_BYTES = 200_000_000
+LONGEST_LINE = 1_000_000
 
 Qrels = Mapping[str, Mapping[str, int]]
 # A row as read, under the names of JudgedQuestion's file form, and where it stands.
@@ -130,7 +135,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
             del columns[1]
         try:
             question, document, grade = columns
-            grades.setdefault(question, {})[document] = int(grade)
+            grades.setdefault(question, {})[document] = _grade(grade)
         except ValueError:
             bad.append(f"{path}:{number} is no judgement (qid 0 docid grade, or qid docid grade)")
     _raise(bad)
@@ -226,13 +231,16 @@ def _tsv(path: Path, bad: list[str]) -> Iterator[_Row]:
 def _topics(path: Path) -> Iterator[_Row]:
     """Yield TREC topics: <num> and <title> as of the ad hoc tracks, or a number attribute and <query>."""
     text = "".join(_lines(path))
+    line = place = 0
     # A topic whose end is missing must not take the next one with it.
     for topic in re.finditer(
-        r"<top(?:ic)?\b(?P<attributes>[^>]*)>(?P<body>.*?)(?=</?top(?:ic)?\b|\Z)", text, re.S | re.I
+        r"<top(?:ic)?\b(?P<attributes>[^<>]*)>(?P<body>.*?)(?=</?top(?:ic)?\b|\Z)", text, re.S | re.I
     ):
-        where = f"{path}:{text.count(chr(10), 0, topic.start()) + 1}"
+        line += text.count("\n", place, topic.start())
+        place = topic.start()
+        where = f"{path}:{line + 1}"
         number = re.search(r"\b(?:number|id)\s*=\s*[\"']([^\"']+)", topic["attributes"]) or re.search(
-            r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic["body"], re.I
+            r"<num>\s*(?:Number:\s*)?([^\s<]+)", topic["body"], re.I
         )
         asked = re.search(r"<(?:title|query|question)>\s*(?:Topic:)?([^<]*)", topic["body"], re.I)
         row = {"question": " ".join(html.unescape(asked[1]).split()) if asked else None}
@@ -267,10 +275,17 @@ def _question(
         return None
 
 
+def _grade(text: str) -> int:
+    grade = int(text)
+    if abs(grade) > MOST_GRADE:
+        raise ValueError
+    return grade
+
+
 def _grades(value: Any) -> dict[str, int]:
     if isinstance(value, Mapping):
-        if not all(isinstance(grade, int) for grade in value.values()):
-            raise ValueError("has a grade in 'relevant' that is no whole number")
+        if not all(isinstance(grade, int) and abs(grade) <= MOST_GRADE for grade in value.values()):
+            raise ValueError(f"has a grade in 'relevant' that is no whole number up to {MOST_GRADE}")
         return {str(document): int(grade) for document, grade in value.items()}
     return dict.fromkeys(_strings("relevant", value), 1)
 
@@ -285,8 +300,16 @@ def _strings(name: str, value: Any) -> list[str]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
+        # A pipe or a device may never end.
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} cannot be read as questions: it is no regular file.")
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path} cannot be read as questions: it is larger than {MAX_BYTES:,} bytes.")
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            yield from lines
+            while line := lines.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise UsageError(f"{path} has a line of more than {LONGEST_LINE:,} characters.")
+                yield line
     except OSError as error:
         raise UsageError(f"{path} cannot be read as questions: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:

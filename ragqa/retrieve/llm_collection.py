@@ -7,15 +7,15 @@ import sqlite3
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel
 
 from ragqa.colbert.encoder import Vectors
 from ragqa.config import Strict
-from ragqa.corpus.loaders.sqlite import open_read_only
-from ragqa.corpus.loaders.text import jsonable
+from ragqa.corpus.loaders.sqlite import FAILURES, open_read_only
+from ragqa.corpus.loaders.text import MAX_DOCUMENT, clean, clean_title, jsonable
 from ragqa.errors import RagqaError, UsageError, unknown_name
 from ragqa.retrieve.foreign import foreign_hits
 from ragqa.retrieve.ranking import best
@@ -54,28 +54,36 @@ class LlmCollectionRetriever:
         if not self._path.is_file():
             raise UsageError(f"There is no database of llm embeddings at {self._path}.")
         connection = open_read_only(self._path)
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        names = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        tables = {row[0] for row in self._rows(connection, names)}
         if not {"collections", "embeddings"} <= tables:
             raise UsageError(f"{self._path} has no llm embeddings in it.")
         return connection
 
     @cached_property
     def _collection(self) -> tuple[int, str]:
-        rows = self._connection.execute("SELECT name, id, model FROM collections").fetchall()
-        known = {name: (number, model) for name, number, model in rows}
+        rows = self._rows(self._connection, "SELECT name, id, model FROM collections")
+        known = {str(name): (number, model) for name, number, model in rows}
         if self.settings.collection not in known:
             raise unknown_name("llm collection", self.settings.collection, known or ["none"])
         return known[self.settings.collection]
+
+    def _rows(self, connection: sqlite3.Connection, sql: str, *values: Any) -> list[Any]:
+        try:
+            return connection.execute(sql, values).fetchall()
+        except FAILURES as error:
+            raise RagqaError(f"{self._path} cannot be read: {clean(str(error))}.") from error
 
     def search(self, query: str, k: int) -> list[Hit]:
         import llm
 
         number, model_id = self._collection
-        rows = self._connection.execute(
+        rows = self._rows(
+            self._connection,
             "SELECT id, embedding, content, metadata FROM embeddings"
             " WHERE collection_id = ? AND content IS NOT NULL ORDER BY id",
-            [number],
-        ).fetchall()
+            number,
+        )
         if not rows:
             raise RagqaError(
                 f"The llm collection {self.settings.collection!r} holds no texts: "
@@ -94,6 +102,8 @@ class LlmCollectionRetriever:
                 f"The vectors of the llm collection {self.settings.collection!r} are not those of its "
                 f"model {model_id}: {error}."
             ) from error
+        # What lies in the database may be no number, and has no place in a ranking then.
+        scores = np.nan_to_num(scores, nan=-1.0, posinf=-1.0, neginf=-1.0)
         places = best(scores, k)
         found = [(self._document(rows[place]), float(scores[place])) for place in places]
         return foreign_hits(found, query, k, STAGE, ENGLISH, self.chunk)
@@ -102,12 +112,13 @@ class LlmCollectionRetriever:
         document_id, _, content, metadata = row
         try:
             loaded = json.loads(metadata or "{}")
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             loaded = {}
         values = jsonable(loaded) if isinstance(loaded, dict) else {}
         source = f"{self._path.name} {self.settings.collection}"
-        title = str(values.get("title", ""))
-        return Document(str(jsonable(document_id)), title, str(jsonable(content)), source, values)
+        title = clean_title(str(values.get("title", "")))
+        text = clean(str(content)[:MAX_DOCUMENT])
+        return Document(clean(str(document_id)), title, text, clean(source), values)
 
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self.search(query, k) for query in queries]

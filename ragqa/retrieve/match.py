@@ -11,8 +11,12 @@ _WORD = re.compile(r"\w+(?:[-.'’/:+]\w+)*", re.UNICODE)
 _PART = re.compile(r"[^\W_]+", re.UNICODE)
 
 
+# As many distinct terms say what a question is about, and each costs a search where it is explained.
+MOST_TERMS = 500
+
+
 def match_terms(question: str, stop_words: Set[str]) -> list[str]:
-    """Return the distinct terms of `question`, in order, without stop words.
+    """Return the distinct terms of `question`, in order, without stop words; at most MOST_TERMS.
 
     A compound word gives the compound and its parts. A question made of stop words alone keeps
     them all, so that "to be or not to be" still finds something.
@@ -26,7 +30,7 @@ def match_terms(question: str, stop_words: Set[str]) -> list[str]:
             terms[" ".join(parts)] = None
         for part in parts:
             (terms if part in kept else dropped)[part] = None
-    return list(terms or dropped)
+    return list(terms or dropped)[:MOST_TERMS]
 
 
 def match_expression(question: str, stop_words: Set[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,8 @@ from pydantic import BaseModel
 from ragqa.config import Strict
 from ragqa.corpus.loaders.records import record_document, settle_fields
 from ragqa.corpus.loaders.source import Fields
-from ragqa.corpus.loaders.sqlite import open_read_only
+from ragqa.corpus.loaders.sqlite import FAILURES, open_read_only
+from ragqa.corpus.loaders.text import clean
 from ragqa.errors import RagqaError, UsageError
 from ragqa.retrieve.foreign import foreign_hits
 from ragqa.retrieve.match import match_expression
@@ -67,6 +67,18 @@ class SqliteFtsRetriever:
 
     @cached_property
     def _fields(self) -> Fields:
+        try:
+            return self._found_fields()
+        except FAILURES as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> RagqaError:
+        return RagqaError(
+            f"The full-text index of {self.settings.table!r} in {self.settings.database} "
+            f"cannot be searched: {clean(str(error))}."
+        )
+
+    def _found_fields(self) -> Fields:
         table = self.settings.table
         if table not in self._db.table_names():
             known = ", ".join(self._db.table_names()) or "none"
@@ -90,21 +102,23 @@ class SqliteFtsRetriever:
         expression = match_expression(query, stop_words)
         if not expression:
             return []
-        sql = self._db.table(self.settings.table).search_sql(limit=k, include_rank=True)
         try:
+            sql = self._db.table(self.settings.table).search_sql(limit=k, include_rank=True)
             rows = list(self._db.query(sql, {"query": expression}))
-        except sqlite3.Error as error:
-            raise RagqaError(
-                f"The full-text index of {self.settings.table!r} in {self.settings.database} "
-                f"cannot be searched: {error}."
-            ) from error
+        except FAILURES as error:
+            raise self._failure(error) from error
         name = self.settings.database.name
         found = []
         for row in rows:
             document = record_document(row, fields, name, f"{name} {self.settings.table}")
             if isinstance(document, Document):
-                found.append((document, -float(row["rank"])))
+                found.append((document, -_number(row["rank"])))
         return foreign_hits(found, query, k, STAGE, stop_words, self.chunk)
 
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self.search(query, k) for query in queries]
+
+
+def _number(rank: object) -> float:
+    """Return a rank as a number: what lies in a database of others may be anything."""
+    return float(rank) if isinstance(rank, int | float) else 0.0

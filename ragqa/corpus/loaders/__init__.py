@@ -13,6 +13,7 @@ from ragqa.corpus.loaders.packages import packages_source
 from ragqa.corpus.loaders.records import RECORD_SUFFIXES, records_source
 from ragqa.corpus.loaders.source import Fields, Skipped, Source
 from ragqa.corpus.loaders.sqlite import is_sqlite, query_source, table_source
+from ragqa.corpus.loaders.text import clean
 from ragqa.errors import UsageError
 from ragqa.types import Document
 
@@ -42,8 +43,15 @@ def open_sources(
 
 
 def _open(name: str, fields: Fields, table: str | None, sql: str | None) -> Source:
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        folder = path.is_dir()
+        # SQLite and messages take text alone.
+        name.encode()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = clean(str(error)).rstrip(".")
+        raise UsageError(f"{clean(name)} cannot be the name of a file: {reason}.") from error
+    if folder:
         beir = path / "corpus.jsonl"
         return records_source(beir, fields) if beir.is_file() else folder_source(path, fields.format)
     if not os.path.lexists(path):
@@ -66,7 +74,18 @@ def _open(name: str, fields: Fields, table: str | None, sql: str | None) -> Sour
 
 def _glob(pattern: str, format: str) -> Source:
     root = Path(*(part for part in _fixed_parts(Path(pattern))))
-    paths = [Path(found) for found in sorted(glob.glob(pattern, recursive=True)) if Path(found).is_file()]
+    rest = Path(pattern).relative_to(root)
+    hidden = any(part.startswith(".") for part in rest.parts)
+    try:
+        # Unlike glob.glob this follows no linked folder: two that link to their own would never end.
+        found = [path for path in root.glob(str(rest)) if path.is_file()]
+    except (ValueError, NotImplementedError, OSError) as error:
+        raise UsageError(f"The pattern {pattern} cannot be used: {error}.") from error
+    paths = sorted(
+        path
+        for path in found
+        if hidden or not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
     if not paths:
         raise UsageError(f"There is no file or folder {pattern}.")
     return files_source(root, paths, format)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ragqa.corpus.loaders.source import Skipped, Source
-from ragqa.corpus.loaders.text import UnreadableError, decode, read_markup
+from ragqa.corpus.loaders.text import UnreadableError, clean, clean_title, decode, read_file, read_markup
 from ragqa.types import Document
 
 TEXT_SUFFIXES = {
@@ -31,17 +31,18 @@ def folder_source(root: Path, format: str) -> Source:
             for file in sorted(files)
             if not file.startswith(".") and Path(file).suffix.lower() in TEXT_SUFFIXES
         )
-    return Source(str(root.resolve()), _read(root, paths, format), len(paths))
+    return Source(clean(str(root.resolve())), _read(root, paths, format), len(paths))
 
 
 def files_source(root: Path, paths: Sequence[Path], format: str) -> Source:
     """Return the files `paths` of the folder `root`, known by their paths inside it."""
-    return Source(str(root.resolve()), _read(root, paths, format), len(paths), whole=False)
+    return Source(clean(str(root.resolve())), _read(root, paths, format), len(paths), whole=False)
 
 
 def _read(root: Path, paths: Sequence[Path], format: str) -> Iterator[Document | Skipped]:
     for path in paths:
-        name = path.relative_to(root).as_posix()
+        # A name may be no text at all; what is stored must be.
+        name = clean(path.relative_to(root).as_posix())
         if not path.is_file():
             yield Skipped(name, "not a regular file")
             continue
@@ -50,16 +51,17 @@ def _read(root: Path, paths: Sequence[Path], format: str) -> Iterator[Document |
         except UnreadableError as error:
             yield Skipped(name, str(error), unread=True)
         except OSError as error:
-            yield Skipped(name, f"cannot be read ({error.strerror})", unread=True)
+            yield Skipped(name, f"cannot be read ({error.strerror or error})", unread=True)
 
 
 def _document(path: Path, name: str, format: str) -> Document | Skipped:
     kind = TEXT_SUFFIXES.get(path.suffix.lower(), "auto") if format == "auto" else format
-    readable = read_markup(decode(path.read_bytes()), kind)
+    readable = read_markup(decode(read_file(path)), kind)
     if not readable.text.strip():
         return Skipped(name, "empty")
     metadata = dict(readable.metadata)
     if not {"date", "created", "published"} & metadata.keys():
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         metadata["modified"] = modified.isoformat(timespec="seconds")
-    return Document(name, readable.title or path.stem, readable.text, str(path), metadata, readable.format)
+    title = readable.title or clean_title(path.stem)
+    return Document(name, title, readable.text, clean(str(path)), metadata, readable.format)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import sys
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ragqa.corpus.loaders.source import Fields, Skipped, Source
-from ragqa.corpus.loaders.text import UnreadableError, jsonable, read_markup
+from ragqa.corpus.loaders.text import MAX_DOCUMENT, UnreadableError, clean, clean_title, jsonable, read_markup
 from ragqa.errors import UsageError
 from ragqa.types import Document
 
@@ -22,6 +23,9 @@ TITLE_NAMES = ("title", "name", "headline")
 TEXT_NAMES = ("text", "body", "content", "contents")
 # JSON lines need not have the same fields: these first ones tell which there are.
 LOOK_AT = 100
+_TOO_LONG = f"a line of more than {MAX_DOCUMENT:,} bytes"
+# An id is repeated wherever its document is named.
+LONGEST_ID = 1_000
 LINK_NAMES = ("url", "link", "source_url")
 
 
@@ -30,9 +34,9 @@ def records_source(path: Path, fields: Fields) -> Source:
     read = _read_json_lines if path.suffix.lower() in (".jsonl", ".ndjson") else _read_csv
     looked_at = [record for _, record in itertools.islice(read(path), LOOK_AT) if isinstance(record, dict)]
     if looked_at:
-        names = list(dict.fromkeys(name for record in looked_at for name in record))
+        names = list(dict.fromkeys(name for record in looked_at for name in record if name is not None))
         fields = settle_fields(fields, names, str(path))
-    return Source(str(path.resolve()), _documents(path, read(path), fields))
+    return Source(clean(str(path.resolve())), _documents(path, read(path), fields))
 
 
 def settle_fields(fields: Fields, names: list[str], where: str) -> Fields:
@@ -61,7 +65,9 @@ def record_document(record: Mapping[str, Any], fields: Fields, name: str, source
     key = record.get(fields.id or "")
     if key is None or isinstance(key, dict | list) or not str(key).strip():
         return Skipped(name, f"no {fields.id!r} to identify it")
-    document_id = str(jsonable(str(key)))
+    document_id = clean(str(key))
+    if len(document_id) > LONGEST_ID:
+        return Skipped(name, f"its id has more than {LONGEST_ID:,} characters")
     parts = [_as_text(record.get(field)) for field in fields.text]
     try:
         readable = read_markup("\n\n".join(part for part in parts if part.strip()), fields.format)
@@ -72,8 +78,8 @@ def record_document(record: Mapping[str, Any], fields: Fields, name: str, source
         return Skipped(document_id, "empty")
     metadata = {field: jsonable(record.get(field)) for field in fields.meta if record.get(field) is not None}
     link = next((record[name] for name in LINK_NAMES if str(record.get(name, "")).startswith("http")), None)
-    title = " ".join(str(jsonable(title)).split())
-    return Document(document_id, title, readable.text, str(link or source), metadata, readable.format)
+    where = clean(str(link or source))
+    return Document(document_id, clean_title(title), readable.text, where, metadata, readable.format)
 
 
 def _documents(
@@ -89,40 +95,85 @@ def _documents(
 
 def _read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yield each line's number with its object, or with the reason why it is none."""
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            if not raw.strip():
-                continue
-            try:
-                record = json.loads(raw.decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                yield number, "not UTF-8"
-            except (ValueError, RecursionError):
-                yield number, "not valid JSON"
-            else:
-                yield number, record if isinstance(record, dict) else "not a JSON object"
+    with _open(path) as file:
+        for number, raw in _lines(file):
+            if raw is None:
+                yield number, _TOO_LONG
+            elif raw.strip():
+                yield number, _json_object(raw)
+
+
+def _json_object(raw: bytes) -> dict[str, Any] | str:
+    try:
+        record = json.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except (ValueError, RecursionError):
+        return "not valid JSON"
+    return record if isinstance(record, dict) else "not a JSON object"
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yield each record's line number with its fields, or with the reason why it is unreadable."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(MAX_DOCUMENT)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        reader = csv.DictReader(lines, delimiter=delimiter, restkey="")
+    with _open(path) as file:
+        too_long: list[int] = []
+        reader = csv.DictReader(_csv_lines(file, too_long), delimiter=delimiter)
         while True:
             try:
-                record = next(reader, None)
+                record: dict[str | None, Any] | None = next(reader, None)
             except csv.Error as error:
                 yield reader.line_num, f"not valid CSV ({error})"
                 continue
+            yield from ((number, _TOO_LONG) for number in too_long)
+            too_long.clear()
             if record is None:
                 return
-            if "" in record:
+            if None in record:
                 yield reader.line_num, "more fields than the header names"
             elif any("\udc80" <= char <= "\udcff" for value in record.values() for char in value or ""):
                 yield reader.line_num, "not UTF-8"
             else:
-                yield reader.line_num, record
+                yield reader.line_num, {str(name): value for name, value in record.items()}
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open a regular file; raises UsageError for another one, which might never end."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    file = open(number, "rb")  # noqa: SIM115 - the caller closes it
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return file
+    file.close()
+    raise UsageError(f"{path} is no regular file.")
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the lines with their numbers; None stands for one that is too long to be held in memory."""
+    for number in itertools.count(1):
+        line = file.readline(MAX_DOCUMENT + 1)
+        if not line:
+            return
+        if len(line) <= MAX_DOCUMENT:
+            yield number, line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_DOCUMENT)
+        yield number, None
+
+
+def _csv_lines(file: IO[bytes], too_long: list[int]) -> Iterator[str]:
+    """Yield the lines as text, what is not UTF-8 in them as surrogates; those left out go to `too_long`."""
+    for number, raw in _lines(file):
+        if raw is None:
+            too_long.append(number)
+            # A line must come, or the numbers of the rest are wrong.
+            yield "\n"
+        else:
+            yield raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
 
 
 def _first(wanted: tuple[str, ...], names: list[str]) -> str | None:
