@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 SMALL_MODEL = "SmolLM2"
+_LOADING = threading.Lock()
 # What a hosted model of today reads without strain; the context may be given more in the config.
 ROOMY_CONTEXT_TOKENS = 4_000
 # A model in the process with a small window: what it gets to read, of what it is opened with.
@@ -50,6 +52,7 @@ def find_model(name: str) -> llm.Model:
     """
     import llm
 
+    _load_plugins()
     name = _automatic() if name == AUTO else name
     try:
         model = llm.get_model(name)
@@ -110,6 +113,14 @@ def usable_default() -> str | None:
     return name
 
 
+def _load_plugins() -> None:
+    """Have llm load its plugins, once: it says that they are there before they are, and other threads ask."""
+    from llm.plugins import load_plugins
+
+    with _LOADING:
+        load_plugins()
+
+
 def _automatic() -> str:
     return usable_default() or EXTRACTIVE
 
@@ -158,6 +169,7 @@ def list_models() -> list[dict[str, Any]]:
     """Return every model that `llm` knows: name, aliases, the key it needs, whether it is ready."""
     import llm
 
+    _load_plugins()
     automatic = _automatic()
     listed = []
     for known in llm.get_models_with_aliases():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -18,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from ragqa.errors import BusyError, RagqaError
 from ragqa.types import Document, Passage
+from ragqa.untrusted import for_line
 
 # "rgqa": marks the file as ours in its header (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x72677161
@@ -26,6 +29,9 @@ SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 10.0
 # SQLite's own default limit on bound variables was 999 for long; stay under it everywhere.
 VARIABLES = 900
+
+# What is worth telling on stderr of a file that is only being opened, whichever face opens it.
+_log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 
@@ -126,11 +132,40 @@ class Corpus:
         if not self.writable:
             raise RagqaError(f"The corpus {self.path} needs an upgrade, but it is read-only.")
         with self.writing():
+            self._back_up()
             # The mark comes first: killed at any point, the file is still known as ours.
             self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self.connection.execute("PRAGMA journal_mode = WAL")
             migrations.apply(Database(self.connection))
             self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _back_up(self) -> None:
+        """Keep a copy of a file with documents as `NAME.vVERSION.bak`, before a migration changes it."""
+        # Asked again, since somebody else may have migrated it while this process waited for its turn.
+        version = self._pragma("user_version")
+        if version == SCHEMA_VERSION or not self._has_documents():
+            return
+        kept = _first_free(self.path.with_name(f"{self.path.name}.v{version}.bak"))
+        part = kept.with_name(f"{kept.name}.part")
+        try:
+            _remove_copy(part)  # a killed process left it
+            part.touch(mode=0o600)
+            with closing(sqlite3.connect(part)) as copy:
+                self.connection.backup(copy)
+            shutil.copymode(self.path, part)
+            part.rename(kept)
+        except (OSError, sqlite3.Error) as error:
+            _remove_copy(part)
+            raise RagqaError(
+                f"The corpus {self.path} needs an upgrade, but no copy of it could be kept: {error}. "
+                "It is as it was."
+            ) from error
+        _log.warning("%s", for_line(f"Upgrading the corpus {self.path}; as it was, it is kept in {kept}."))
+
+    def _has_documents(self) -> bool:
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'documents'"
+        made = self.connection.execute(query).fetchone()[0]
+        return bool(made and self.count("documents"))
 
     def _pragma(self, name: str) -> int:
         return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -277,6 +312,20 @@ def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
+
+
+def _first_free(path: Path) -> Path:
+    """Return `path`, or with the first number behind it that no file has: a copy is never overwritten."""
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}.{number}")
+    return free
+
+
+def _remove_copy(path: Path) -> None:
+    for name in (path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def _make_parent(path: Path) -> None:

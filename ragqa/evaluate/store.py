@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ragqa.errors import RagqaError, UsageError
+from ragqa.errors import BusyError, RagqaError, UsageError
 from ragqa.evaluate.questions import QuestionSet
 from ragqa.evaluate.rows import (
     QUESTION_COLUMNS,
@@ -103,17 +103,22 @@ class RunStore:
             raise RagqaError(f"{self.path} is not a SQLite database ({error}).") from error
 
     def _migrate(self) -> None:
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
         from sqlite_utils import Database
 
         from ragqa.evaluate.schema import migrations
 
         # Two commands may begin a new file at once; whoever comes second finds nothing left to do.
-        with FileLock(f"{self.path}.lock", timeout=BUSY_TIMEOUT_S):
-            self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            migrations.apply(Database(self.connection))
-            self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        try:
+            with FileLock(f"{self.path}.lock", timeout=BUSY_TIMEOUT_S):
+                self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                migrations.apply(Database(self.connection))
+                self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except Timeout as error:
+            raise BusyError(
+                f"Another process is making {self.path}. Try again when it has finished."
+            ) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -5,10 +5,11 @@ import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ragqa.colbert.ragatouille.plaid import plaid_root, plaid_status
+from ragqa.colbert.ragatouille.plaid import PlaidIndex, plaid_root, plaid_status
 from ragqa.config import parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError
@@ -239,3 +240,38 @@ def test_the_lock_of_a_killed_compilation_is_removed(tmp_path: Path, monkeypatch
     os.utime(lock, (0, 0))
     ensure_compiled(ENCODING)
     assert not lock.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "said"),
+    [
+        (OSError(28, "No space left on device"), 10**9, "could not be written: .*No space left on device"),
+        (
+            Exception("File too large (os error 27)"),
+            10**9,
+            r"could not be written: File too large \(os error 27",
+        ),
+        (RuntimeError("unexpected pos 704 vs 598"), 4096, "could not be written: the disk is full"),
+    ],
+)
+def test_a_full_disk_is_told_and_the_index_before_it_stays_in_use(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, error: Exception, free: int, said: str
+) -> None:
+    def fail(self: PlaidIndex, folder: Path, rowids: tuple[int | None, ...]) -> None:
+        raise error
+
+    before = index_folder(pipeline)
+    remove_documents(pipeline.corpus, ["tea.html"])
+    monkeypatch.setattr(PlaidIndex, "_finish", fail)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(RagqaError, match=said):
+        build_index(pipeline)
+    assert [path.name for path in before.parent.iterdir()] == [before.name]
+    assert pipeline.search(QUESTION, 3).hits
+
+
+def test_what_a_killed_build_left_is_removed_though_nothing_is_to_be_built(pipeline: Pipeline) -> None:
+    current = index_folder(pipeline)
+    shutil.copytree(current, current.with_name("index-killed"))
+    build_index(pipeline)
+    assert [path.name for path in current.parent.iterdir()] == [current.name]

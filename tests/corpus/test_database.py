@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,68 @@ def test_a_corpus_of_a_newer_version_is_refused(corpus: Corpus) -> None:
     corpus.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(RagqaError, match="newer ragqa"):
         Corpus.open(corpus.path)
+
+
+@pytest.fixture
+def old(db: Path) -> Path:
+    """The notes in a file as the second version made it."""
+    with closing(sqlite3.connect(db)) as connection:
+        connection.executescript(
+            "ALTER TABLE token_vectors DROP COLUMN members;"
+            "DELETE FROM _sqlite_migrations WHERE name = 'm003_pooled_tokens';"
+            "PRAGMA user_version = 2;"
+        )
+    db.chmod(0o640)
+    return db
+
+
+def test_a_corpus_of_an_older_version_is_upgraded_and_kept_as_it_was(
+    old: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Corpus.open(old) as corpus:
+        assert corpus.connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+        assert corpus.count("documents") == 4
+    kept = old.with_name("notes.db.v2.bak")
+    assert f"as it was, it is kept in {kept}" in caplog.text
+    assert kept.stat().st_mode & 0o777 == 0o640
+    with closing(sqlite3.connect(kept)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("SELECT count(*) FROM documents").fetchone() == (4,)
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(token_vectors)")]
+    assert "members" not in columns
+    # Once: what is up to date is not copied again.
+    caplog.clear()
+    Corpus.open(old).close()
+    assert not caplog.text
+    assert [path.name for path in old.parent.glob("notes.db.*bak*")] == [kept.name]
+
+
+def test_a_copy_that_was_kept_is_never_overwritten(old: Path) -> None:
+    kept = old.with_name("notes.db.v2.bak")
+    kept.write_text("precious")
+    # What a killed upgrade left is of no use to anybody.
+    old.with_name("notes.db.v2.bak.2.part").write_text("half")
+    old.with_name("notes.db.v2.bak.2.part-journal").write_text("half")
+    Corpus.open(old).close()
+    assert kept.read_text() == "precious"
+    with closing(sqlite3.connect(old.with_name("notes.db.v2.bak.2"))) as connection:
+        assert connection.execute("SELECT count(*) FROM documents").fetchone() == (4,)
+    assert not list(old.parent.glob("*.part*"))
+
+
+def test_a_corpus_is_not_upgraded_where_no_copy_can_be_kept(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, to: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(RagqaError, match="no copy of it could be kept: .*No space left"):
+        Corpus.open(old)
+    with closing(sqlite3.connect(old)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert not list(old.parent.glob("*.part*"))
 
 
 def test_a_folder_is_no_corpus(tmp_path: Path) -> None:

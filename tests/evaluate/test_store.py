@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.judge import Verdict
@@ -267,3 +268,13 @@ def test_commands_that_begin_the_same_new_file_at_once_all_open_it(tmp_path: Pat
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_file_of_runs_that_another_process_keeps_making_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "runs.db"
+    monkeypatch.setattr("ragqa.evaluate.store.BUSY_TIMEOUT_S", 0.05)
+    with FileLock(f"{path}.lock"), pytest.raises(RagqaError, match="Another process is making .*runs.db"):
+        RunStore.open(path, create=True)
+    RunStore.open(path, create=True).close()

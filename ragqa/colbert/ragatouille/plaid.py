@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -37,6 +38,8 @@ MANIFEST = "ragqa.json"
 LAYOUT = Path("colbert") / "indexes"
 # RAGatouille rebuilds smaller indexes, and those that grow by more than a twentieth, whatever is asked.
 REBUILT_BELOW, REBUILT_GROWTH = 5000, 0.05
+# Bytes: what a disk has left at which writing an index to it failed for want of room.
+FULL_BELOW = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +120,42 @@ class PlaidIndex:
             wanted, current, manifest = self._in_corpus(), self._current(), self._manifest()
             known = manifest.passages() if manifest else set()
             new, gone = sorted(wanted - known), known - wanted
-            if not new and not gone:
-                return 0
             root = plaid_root(self.corpus) / LAYOUT
+            if not new and not gone:
+                # A killed build leaves its folder, or the one that it replaced.
+                _remove_others(root, current.name if current else None)
+                return 0
             # A new name each time: whoever has the old index open must not take this one for it.
             folder = root / f"index-{uuid4().hex[:12]}"
             if not wanted:
                 self._note(None)
-            elif manifest is None or current is None or self._rebuilds(manifest, new, gone):
-                self._make(folder, sorted(wanted))
-                self._note(folder.name)
             else:
-                self._change(current, folder, manifest, new, gone)
+                with self._writing(folder):
+                    if manifest is None or current is None or self._rebuilds(manifest, new, gone):
+                        self._make(folder, sorted(wanted))
+                    else:
+                        self._change(current, folder, manifest, new, gone)
                 self._note(folder.name)
             _remove_others(root, folder.name if wanted else None)
         self._open = self._compared = None
         return len(new) + len(gone)
+
+    @contextmanager
+    def _writing(self, folder: Path) -> Iterator[None]:
+        """Leave nothing of `folder` where the block fails; a full disk is told in a sentence."""
+        try:
+            yield
+        except BaseException as error:
+            root = plaid_root(self.corpus)
+            full = root.exists() and shutil.disk_usage(root).free < FULL_BELOW
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, Exception) and (full or _could_not_write(error)):
+                # What the libraries say of a full disk is about places in a file.
+                reason = "the disk is full" if full else str(error).splitlines()[0]
+                raise RagqaError(
+                    f"The PLAID index of {self.corpus.path} could not be written: {reason}."
+                ) from error
+            raise
 
     def _rebuilds(self, manifest: Manifest, new: Sequence[int], gone: set[int]) -> bool:
         """Tell whether a new index is made: where the library would make one, or would lose track of its ids.
@@ -338,6 +361,11 @@ def _shapes(path: Path) -> list[str]:
         for tensor in tensors
         if isinstance(tensor, torch.Tensor)
     ]
+
+
+def _could_not_write(error: Exception) -> bool:
+    """Tell whether it is the disk that failed: the tokenizers have no class of their own for it."""
+    return isinstance(error, OSError) or "(os error" in str(error)
 
 
 def _remove_others(root: Path, kept: str | None) -> None:
