@@ -1,5 +1,5 @@
 """`python -m ragqa`."""
 
-from ragqa.cli.app import main
+from ragqa.cli.main import main
 
 main()

@@ -1,14 +1,25 @@
-"""Loading models with sentence-transformers: a sentence where one cannot be, its number format, its hash."""
+"""Loading models with sentence-transformers: a sentence where one cannot be, its number format, its hash.
+
+Weights are tensors and never code: safetensors, or PyTorch files that hold nothing else. A model of a
+hub is one revision: the one that its name ends with (NAME@COMMIT), else the one that the corpus was
+indexed with (`pin`), else the newest.
+"""
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import json
+import os
+import pickle
+import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ragqa.errors import RagqaError
+from ragqa.errors import RagqaError, UsageError
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -16,24 +27,72 @@ if TYPE_CHECKING:
     _Model = TypeVar("_Model", bound=Module)
 
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# The revisions of hub models that the corpus in use was indexed with.
+_pinned: dict[str, str] = {}
+
+
 def load(kind: Callable[..., _Model], what: str, model: str, device: str) -> _Model:
     """Return the model that `kind` (a class of sentence-transformers) makes of a folder or hub name.
 
-    Code that a model brings along is never run. Raises RagqaError, calling it `what`, when it is not
-    there or cannot be loaded.
+    Code that a model brings along is never run, neither as Python nor in a pickle. Raises RagqaError,
+    calling it `what`, when it is not there or cannot be loaded.
     """
+    refuse_pickles()
     quieten()
+    name, revision = split_revision(model)
     try:
-        return kind(model, device=device, trust_remote_code=False)
-    except (OSError, ValueError, AttributeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return kind(name, device=device, revision=revision, trust_remote_code=False)
+    except (MemoryError, RagqaError):
+        raise
+    except pickle.UnpicklingError as error:
+        raise RagqaError(
+            f"The {what} {model} cannot be loaded: it holds more than tensors, which could be code. "
+            "Checkpoints of safetensors cannot."
+        ) from error
+    except Exception as error:  # what a broken file makes a library raise is anybody's guess
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RagqaError(f"The {what} {model} cannot be loaded: {reason}") from error
+
+
+def refuse_pickles() -> None:
+    """Raise RagqaError where the environment has torch run the code in pickles, whatever it is told."""
+    if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        raise RagqaError(
+            "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, and a file of weights could then run code: unset it."
+        )
+
+
+def split_revision(model: str) -> tuple[str, str | None]:
+    """Return the folder or hub name in `model`, and the commit it is held to, None where there is none.
+
+    Raises UsageError for what stands after an @ and is no whole commit: branches and tags move.
+    """
+    if Path(model).expanduser().is_dir():
+        return str(Path(model).expanduser()), None
+    name, at, revision = model.rpartition("@")
+    if not at:
+        return model, _pinned.get(model)
+    if not _COMMIT.fullmatch(revision):
+        raise UsageError(f"The model {model!r} must end with a whole commit of 40 hex digits after its @.")
+    return name, revision
+
+
+def pin(connection: sqlite3.Connection) -> None:
+    """Hold hub models that are loaded from now on to the revisions that this corpus was indexed with."""
+    with suppress(sqlite3.Error):
+        for (description,) in connection.execute("SELECT description FROM encoders ORDER BY rowid"):
+            made = json.loads(description)
+            if _COMMIT.fullmatch(str(made.get("weights"))) and "@" not in made["model"]:
+                _pinned[made["model"]] = made["weights"]
 
 
 def quieten() -> None:
     """Keep progress bars and advice of the model libraries off the terminal."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
@@ -76,9 +135,24 @@ def weights_of(model: Any, name: str) -> str:
     path = Path(name).expanduser()
     if not path.is_dir():
         config = getattr(getattr(model[0], "auto_model", None), "config", None)
-        return str(getattr(config, "_commit_hash", None) or "unknown")
+        return str(getattr(config, "_commit_hash", None) or _cached_commit(name) or "unknown")
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*.safetensors")) or sorted(path.rglob("*.bin")):
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _cached_commit(model: str) -> str | None:
+    """Return the commit that a hub model was just loaded from: that which its name says, or the cache's."""
+    from huggingface_hub import try_to_load_from_cache
+
+    name, revision = split_revision(model)
+    if revision is not None:
+        return revision
+    for file in ("config.json", "modules.json"):
+        found = try_to_load_from_cache(name, file)
+        if isinstance(found, str):
+            # .../snapshots/COMMIT/config.json
+            return Path(found).parent.name
+    return None

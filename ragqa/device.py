@@ -84,6 +84,8 @@ def onnx_session(model: bytes, threads: int = 1, weights: Path | None = None) ->
     Its threads sleep when they have nothing to do. By default they spin, and numpy's threads beside
     them get half a core each: what follows an encoded question takes three times as long.
     """
+    # What PyPI has reports what it is used for to its makers unless it is told not to before it is loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -30,15 +30,21 @@ PACKAGES = (
 )
 
 
-def examine(db: Path | None) -> dict[str, Any]:
-    """Return versions, devices, ready models, the corpus' state, problems, and what to run."""
+def examine(db: Path | None, *, offline: bool = False) -> dict[str, Any]:
+    """Return versions, devices, ready models, the corpus' state, problems, and what to run.
+
+    With `offline` there is also what `ragqa.offline.offline_check` returns.
+    """
     from ragqa.answer.models import list_models
 
     problems: list[str] = []
     to_run: list[str] = []
     _check_shipped(problems)
-    corpus = _check_corpus(db or default_corpus(), problems, to_run)
+    path = db or default_corpus()
+    corpus = _check_corpus(path, problems, to_run)
+    checked = _check_offline(path, problems, to_run) if offline else {}
     return {
+        **checked,
         "versions": {
             "python": platform.python_version(),
             "sqlite": sqlite3.sqlite_version,
@@ -85,6 +91,23 @@ def _check_corpus(path: Path, problems: list[str], to_run: list[str]) -> str:
     ):
         to_run.append("ragqa index")
     return f"{path}: {report['documents']:,} documents, {report['passages']:,} passages"
+
+
+def _check_offline(path: Path, problems: list[str], to_run: list[str]) -> dict[str, Any]:
+    from ragqa.offline import offline_check
+
+    # One that is not indexed yet cannot be asked, with or without network.
+    asked = path.resolve() if path.exists() and not to_run and not problems else None
+    try:
+        checked = offline_check(asked)
+    except RagqaError as error:
+        problems.append(str(error))
+        return {}
+    problems += [f"It tried to reach the network: {attempt}." for attempt in checked["attempts"]]
+    for step in checked["steps"]:
+        if not step["worked"]:
+            problems.append(f"Without network this failed: {step['step']}: {step['result']}")
+    return {"offline_check": checked}
 
 
 def _version(package: str) -> str | None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ragqa.checkpoints import pin
 from ragqa.config import Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
@@ -68,6 +69,7 @@ class Pipeline:
         compute.check()
         self.config = config
         self.corpus = corpus
+        pin(corpus.connection)
         self._resources = Resources(corpus, compute, note, config.chunk)
 
     @classmethod

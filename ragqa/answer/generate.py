@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ragqa.answer.limits import OvertimeError, Puller, TimeLimits
 from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError
+from ragqa.redaction import KeyFilter, redacted
 
 if TYPE_CHECKING:
     import llm
 
 Result = TypeVar("Result")
 _LOGGING = threading.Lock()
+# Models in this process that did not stop when they were told to, and what they are still at.
+_left_behind: list[tuple[llm.Model, threading.Thread]] = []
+# How long a question waits for the model to be done with what it was stopped at.
+STILL_BUSY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +46,46 @@ def generate(
     *,
     log: bool,
     conversation_id: str | None = None,
+    limits: TimeLimits | None = None,
     note: Callable[[str], None],
 ) -> Generator[str, None, Generation]:
     """Yield what `model` says, piece by piece, and return the whole; with `log`, `llm logs` shows it.
 
     It is logged within the conversation `conversation_id`, or as one of its own. What was said there
-    before is no part of what the model is sent.
+    before is no part of what the model is sent. The model's key is taken out of what it says.
 
-    Raises RagqaError when the model fails, whatever its plugin raised; that is its cause. A log that
-    cannot be written loses no answer: `note` is told.
+    Raises RagqaError when the model fails, whatever its plugin raised, which is its cause, and when it
+    takes longer than `limits`. A log that cannot be written loses no answer: `note` is told.
     """
-    pieces: list[str] = []
-    try:
+    key = _key(model)
+    with _failures(model, key):
         response = _conversation(model, conversation_id).prompt(
             prompt.text, system=prompt.system, stream=model.can_stream, **options
         )
-        stream = iter(response)
-    except Exception as error:
-        raise _failure(model, error) from error
-    while True:
-        # What goes wrong in whoever takes the pieces is not the model's failure.
-        try:
-            piece = next(stream, None)
-        except Exception as error:
-            raise _failure(model, error) from error
-        if piece is None:
-            break
+    said: list[str] = []
+    without_key = KeyFilter([key])
+    for piece in _pieces(model, response, key, limits or TimeLimits()):
         # Half a character, such as a broken model may give, can be neither logged nor printed.
-        piece = piece.encode("utf-8", "replace").decode("utf-8")
-        pieces.append(piece)
-        yield piece
+        clean = without_key.add(piece.encode("utf-8", "replace").decode("utf-8"))
+        if clean:
+            said.append(clean)
+            yield clean
+    rest = without_key.finish()
+    if rest:
+        said.append(rest)
+        yield rest
     logged = False
-    if log:
+    if log and without_key.removed:
+        note("The answer is not in llm's log: the model said its own key.")
+    elif log:
         try:
-            logged = _log(response)
+            logged = _log(response, key)
         except Exception as error:
-            note(f"The answer is not in llm's log: {error}.")
+            note(f"The answer is not in llm's log: {redacted(str(error), [key])}.")
     details = response.token_details or {}
     cost = details.get("cost")
     return Generation(
-        "".join(pieces),
+        "".join(said),
         response.input_tokens,
         response.output_tokens,
         float(cost) if isinstance(cost, int | float) else None,
@@ -101,9 +109,71 @@ def drain(pieces: Generator[str, None, Result], on_text: Callable[[str], None] =
         on_text(piece)
 
 
-def _failure(model: llm.Model, error: Exception) -> RagqaError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return RagqaError(f"The model {model.model_id} failed: {reason}")
+def _pieces(
+    model: llm.Model, response: llm.Response, key: str | None, limits: TimeLimits
+) -> Generator[str, None, None]:
+    """Yield the pieces of a response, each made within `limits`."""
+    from ragqa.answer.extractive import Extractive
+
+    if isinstance(model, Extractive):
+        # It is quicker than a thread is started, and waits for nothing.
+        with _failures(model, key):
+            pieces = list(response)
+        yield from pieces
+        return
+    _wait_for(model)
+    if not model.can_stream:
+        limits = TimeLimits(limits.total_s, limits.total_s)
+    puller = Puller(lambda: response, limits)
+    try:
+        while True:
+            # What goes wrong in whoever takes the pieces is not the model's failure.
+            with _failures(model, key):
+                piece = puller.next()
+            if piece is None:
+                return
+            yield piece
+    finally:
+        if not puller.stop() and not model.needs_key:
+            _left_behind.append((model, puller.thread))
+
+
+def _wait_for(model: llm.Model) -> None:
+    """Wait until a model in the process is done with what it was stopped at: it cannot do two things."""
+    _left_behind[:] = [(other, thread) for other, thread in _left_behind if thread.is_alive()]
+    for other, thread in list(_left_behind):
+        # A server may have copied it: what is loaded is the same.
+        if other.model_id == model.model_id:
+            thread.join(STILL_BUSY_S)
+            if thread.is_alive():
+                raise RagqaError(f"The model {model.model_id} is still busy with an earlier question.")
+
+
+@contextmanager
+def _failures(model: llm.Model, key: str | None) -> Iterator[None]:
+    """Turn whatever a model raises into RagqaError, without its key in it."""
+    try:
+        yield
+    except OvertimeError as error:
+        raise RagqaError(f"The model {model.model_id} {_overtime(error)}") from TimeoutError()
+    except Exception as error:
+        reason = " ".join(redacted(str(error), [key]).split()) or type(error).__name__
+        raise RagqaError(f"The model {model.model_id} failed: {reason}") from error
+
+
+def _overtime(error: OvertimeError) -> str:
+    seconds = f"{error.seconds:g} seconds"
+    if error.total:
+        return f"was not done after {seconds}."
+    return f"fell silent: nothing came for {seconds}." if error.begun else f"said nothing for {seconds}."
+
+
+def _key(model: llm.Model) -> str | None:
+    """Return the key that `model` is called with; None where it has none, and where that cannot be told."""
+    try:
+        return model.get_key()
+    except Exception:
+        return None
 
 
 def _conversation(model: llm.Model, conversation_id: str | None) -> llm.Conversation:
@@ -112,7 +182,7 @@ def _conversation(model: llm.Model, conversation_id: str | None) -> llm.Conversa
     return llm.Conversation(model=model, id=conversation_id) if conversation_id else model.conversation()
 
 
-def _log(response: llm.Response) -> bool:
+def _log(response: llm.Response, key: str | None) -> bool:
     """Log to llm's own database, and tell whether it is logged: `llm logs off` turns that off."""
     import llm
     from llm.migrations import migrate
@@ -120,6 +190,10 @@ def _log(response: llm.Response) -> bool:
 
     if (llm.user_dir() / "logs-off").exists():
         return False
+    raw = json.dumps(response.response_json, default=repr)
+    if redacted(raw, [key]) != raw:
+        # A server may send back what it was sent.
+        response.response_json = json.loads(redacted(raw, [key]))
     # Two threads that make the tables at the same time get in each other's way.
     with _LOGGING:
         db = Database(llm.user_dir() / "logs.db")

@@ -10,6 +10,7 @@ from ragqa.answer.context import Budget, assemble, assemble_sentences, whole
 from ragqa.answer.conversation import history_text
 from ragqa.answer.evidence import EvidenceReader, TokenSource
 from ragqa.answer.extractive import Candidate, Extractive
+from ragqa.answer.limits import TimeLimits
 from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS, Fit, fit
 from ragqa.answer.prompts import load_prompt, render_prompt
 from ragqa.answer.request import ModelRequest
@@ -97,6 +98,7 @@ class Preparation:
             checker=checker,
             conversation_id=conversation.id,
             hopeless=hopeless,
+            limits=TimeLimits(self._config.timeout.silence_s, self._config.timeout.total_s),
         )
 
     def _template(self, fitting: Fit) -> Template:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragqa.answer.citations import citations
 from ragqa.answer.generate import Generation, drain, generate
+from ragqa.answer.limits import TimeLimits
 from ragqa.answer.prompts import Prompt
 from ragqa.answer.refusal import REFUSAL, is_refusal
 from ragqa.answer.stream import AnswerStream, OnSentence, OnText, SentenceStream
@@ -30,7 +31,8 @@ class ModelRequest:
 
     `timings_ms` are those of the stages so far; `count` counts the model's tokens, where that is known
     exactly; `candidates` are for `extractive` alone. With a `checker` each sentence of the answer is
-    checked. `hopeless` says that the context holds no answer: the model is not asked.
+    checked. `hopeless` says that the context holds no answer: the model is not asked. `limits` are how long
+    the model may take; None: as TimeLimits has it.
     """
 
     search: SearchResult
@@ -44,6 +46,7 @@ class ModelRequest:
     checker: SupportChecker | None = None
     conversation_id: str | None = None
     hopeless: bool = False
+    limits: TimeLimits | None = None
 
     def send(
         self,
@@ -66,7 +69,8 @@ class ModelRequest:
         """Yield the pieces of the model's answer, which joined are its text, and return the answer.
 
         `on_sentence` is told each sentence with its check; without a checker it is told nothing. With
-        `log` the answer is shown by `llm logs`. Raises RagqaError when the model fails.
+        `log` the answer is shown by `llm logs`. Raises RagqaError when the model fails or takes too
+        long.
         """
         from ragqa.answer.extractive import Extractive
 
@@ -80,7 +84,13 @@ class ModelRequest:
         stream = AnswerStream([block.number for block in self.context.blocks])
         start = time.perf_counter()
         pieces = generate(
-            self.model, self.prompt, self.options, log=log, conversation_id=self.conversation_id, note=note
+            self.model,
+            self.prompt,
+            self.options,
+            log=log,
+            conversation_id=self.conversation_id,
+            limits=self.limits,
+            note=note,
         )
         said = yield from _told(pieces, stream, sentences)
         took = round((time.perf_counter() - start) * 1000, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import typer
 
 from ragqa.cli import show
@@ -61,18 +63,33 @@ def models(json: Json = False) -> None:
         show.say(f"{model['model']}{aliases}: {state}{auto}")
 
 
-def doctor(db: Db = None, json: Json = False) -> None:
+def doctor(
+    db: Db = None,
+    offline_check: Annotated[
+        bool,
+        typer.Option("--offline-check", help="Answer questions without any network, and say what was tried."),
+    ] = False,
+    licences: Annotated[
+        bool, typer.Option("--licences", help="List the licences of ragqa and all that it needs, instead.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Check the installation and the corpus, and say what to run.
 
     It looks at what comes with ragqa, the devices, the models that are ready, and every part of the corpus.
-    Exits with 1 when something is wrong.
+    With --offline-check it ingests, indexes, searches and answers in a process that has no network, and tells
+    every attempt to reach one. Exits with 1 when something is wrong.
 
     Example: ragqa doctor
+    Example: ragqa doctor --offline-check
     Example: ragqa doctor --db notes.db --json
     """
+    if licences:
+        _list_licences(json)
+        return
     from ragqa.doctor import examine
 
-    report = examine(db)
+    report = examine(db, offline=offline_check)
     if json:
         show.print_json(report)
     else:
@@ -81,6 +98,8 @@ def doctor(db: Db = None, json: Json = False) -> None:
         show.say(f"{'devices':<22} {', '.join(report['devices'])}")
         show.say(f"{'models ready':<22} {', '.join(report['models_ready'])}")
         show.say(f"{'corpus':<22} {report['corpus']}")
+        if "offline_check" in report:
+            _print_offline(report["offline_check"])
         for problem in report["problems"]:
             show.say(f"Problem: {problem}")
         for step in report["to_run"]:
@@ -89,3 +108,21 @@ def doctor(db: Db = None, json: Json = False) -> None:
             show.say("All is well.")
     if report["problems"]:
         raise typer.Exit(1)
+
+
+def _print_offline(checked: dict[str, Any]) -> None:
+    show.say(f"Without network ({checked['network']}):")
+    for step in checked["steps"]:
+        show.say(f"  {step['step']}: {step['result'] if step['worked'] else 'failed'}")
+    if not checked["attempts"]:
+        show.say("  Nothing tried to reach the network.")
+
+
+def _list_licences(json: bool) -> None:
+    from ragqa.licences import licences
+
+    listed = licences()
+    if json:
+        show.print_json({"licences": listed})
+        return
+    show.print_table([("package", "version", "licence")] + [tuple(one.values()) for one in listed], (0, 1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,10 +27,11 @@ from ragqa.cli.options import (
     model_options,
 )
 from ragqa.cli.paging import paged
-from ragqa.errors import UsageError
+from ragqa.errors import RagqaError, UsageError
 
 if TYPE_CHECKING:
     from ragqa.pipeline import Pipeline
+    from ragqa.types import SearchResult
 
 Timings = Annotated[bool, typer.Option("--timings", help="Say on stderr how long each stage took.")]
 
@@ -137,8 +139,9 @@ def ask(
 
     Each sentence of the answer is checked by the passages that it cites. Any model of llm can answer; without
     -m it is the default that you set in llm, else extractive, which quotes and makes nothing up. The exchange
-    is logged by llm, for `llm logs` and for --continue. With --strict the exit code is 3 when a sentence is
-    not supported by what it cites.
+    is logged by llm, for `llm logs` and for --continue. When the model fails, or is silent for too long, the
+    passages that were found are shown instead. With --strict the exit code is 3 when a sentence is not
+    supported by what it cites.
 
     Example: ragqa ask "what is shot-scraper?"
     Example: ragqa ask "what is shot-scraper?" -m gpt-4o-mini -o temperature 0
@@ -157,15 +160,22 @@ def ask(
             if question != asked:
                 show.note(f"Searched for: {question}")
         printer = show_answer.AnswerPrinter(pipeline.config.check, quiet=json)
-        answer = pipeline.ask(
-            question,
-            model=model,
-            options=settings,
-            conversation=conversation,
-            log=not no_log,
-            on_text=printer.text,
-            on_sentence=printer.sentence,
-        )
+        found: list[SearchResult] = []
+        try:
+            answer = pipeline.ask(
+                question,
+                model=model,
+                options=settings,
+                conversation=conversation,
+                log=not no_log,
+                on_search=found.append,
+                on_text=printer.text,
+                on_sentence=printer.sentence,
+            )
+        except RagqaError:
+            if found and not json:
+                _print_found(found[0])
+            raise
         explanation = pipeline.explain(answer.search) if explain else None
     if explain:
         from ragqa.cli import show_explanation
@@ -233,6 +243,15 @@ def compare(
         show.print_json(forms.comparison_json(compared))
     else:
         show_side_by_side.print_comparison(compared)
+
+
+def _print_found(result: SearchResult) -> None:
+    """Print what a model that failed would have answered from, after what it may have said."""
+    if result.hits:
+        print("\nFound")
+        show.print_hits(result.hits)
+        # Before what is said of the failure on stderr.
+        sys.stdout.flush()
 
 
 @contextmanager

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import signal
 import sqlite3
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
-from ragqa.cli.show import note, plain
+from ragqa.cli.main import was_interrupted
+from ragqa.cli.show import error as tell
+from ragqa.cli.show import plain
 from ragqa.errors import RagqaError
+
+INTERRUPTED = 130
 
 
 def run(program: Callable[[], object]) -> None:
     """Run a command line and exit: 0 done, 1 it failed, 2 the request was wrong, 130 interrupted.
 
-    With --debug among the arguments an error is shown with its traceback.
+    With --debug among the arguments an error is shown with its traceback. No key is shown.
     """
     try:
         program()
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED)
+    except SystemExit as stop:
+        _leave(stop.code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
@@ -25,16 +38,45 @@ def run(program: Callable[[], object]) -> None:
         if "--debug" in sys.argv:
             _print_traceback(error)
         else:
-            note(f"Error: {error if isinstance(error, RagqaError) else _say(error)}")
-        sys.exit(error.exit_code if isinstance(error, RagqaError) else 1)
+            said = error if isinstance(error, RagqaError) else _say(error)
+            tell(f"Error: {_without_keys(str(said))}")
+        _leave(error.exit_code if isinstance(error, RagqaError) else 1)
     except Exception as error:
+        if was_interrupted(error):
+            _leave(INTERRUPTED)
         _print_traceback(error)
-        sys.exit(1)
+        _leave(1)
+
+
+def _leave(code: int | str | None) -> None:
+    """Exit, also when a model still hangs in a thread of its own."""
+    if code == INTERRUPTED:
+        # Another Ctrl-C ends what is left of the process, without a word.
+        with suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if "ragqa.answer.limits" in sys.modules and not isinstance(code, str):
+        from ragqa.answer.limits import is_left_behind
+
+        if is_left_behind() and threading.current_thread() is threading.main_thread():
+            # What a model's C++ is at must not be taken apart under it, as the end of a process does.
+            atexit._run_exitfuncs()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(code or 0)
+    sys.exit(code)
 
 
 def _print_traceback(error: Exception) -> None:
     # Its message may quote what is in a document, and Python itself would print that as it is.
-    print(plain("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    text = "".join(traceback.format_exception(error))
+    print(plain(_without_keys(text)), end="", file=sys.stderr)
+
+
+def _without_keys(text: str) -> str:
+    from ragqa.redaction import redacted
+
+    return redacted(text)
 
 
 def _say(error: Exception) -> str:
