@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,7 +132,7 @@ class Library:
         The id may be a passage's, as hits have it; without an `offset` the page then begins at the
         passage. Raises UsageError when there is no such document or it has no such offset.
         """
-        with self._corpus() as corpus:
+        with reading(self._db) as corpus:
             document, start = _find_document(corpus, document_id)
         offset = start if offset is None else offset
         if not 0 <= offset <= max(len(document.text) - 1, 0):
@@ -144,27 +144,21 @@ class Library:
 
     def document(self, document_id: str) -> Document:
         """Return a whole document; raises UsageError when there is no such one."""
-        with self._corpus() as corpus:
+        with reading(self._db) as corpus:
             return _find_document(corpus, document_id)[0]
 
     def documents(self, after: str, count: int) -> list[tuple[str, str]]:
         """Return ids and titles of up to `count` documents, those whose ids come next after `after`."""
         query = "SELECT id, title FROM documents WHERE id > ? ORDER BY id LIMIT ?"
-        with self._corpus() as corpus:
+        with reading(self._db) as corpus:
             return [(row[0], row[1]) for row in corpus.connection.execute(query, [after, count])]
 
     def status(self) -> dict[str, Any]:
         """Return what the corpus holds, in the documented form of `status --json`."""
         from ragqa.operations import corpus_status
 
-        with self._corpus() as corpus:
+        with reading(self._db) as corpus:
             return corpus_status(corpus)
-
-    def _corpus(self) -> Corpus:
-        from ragqa.corpus.database import Corpus
-        from ragqa.files import default_corpus
-
-        return Corpus.open(default_corpus() if self._db is None else self._db)
 
     def _pipeline(self, config: str | None) -> Pipeline:
         from ragqa.config import load_config
@@ -199,6 +193,20 @@ class Library:
         if (config, name) not in self._models:
             self._models[config, name] = pipeline.model(name)
         return self._models[config, name]
+
+
+@contextmanager
+def reading(db: Path | str | None) -> Iterator[Corpus]:
+    """Open the corpus at `db` (the user's own by default) as it is at one moment.
+
+    What another process writes meanwhile is not seen: a document and its passages belong together.
+    """
+    from ragqa.corpus.database import Corpus
+    from ragqa.files import default_corpus
+
+    with Corpus.open(default_corpus() if db is None else db) as corpus:
+        corpus.connection.execute("BEGIN")
+        yield corpus
 
 
 def sentence(error: Exception) -> str | None:

@@ -14,7 +14,7 @@ import pytest
 
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
-from ragqa.library import PAGE, Library, StoppedError
+from ragqa.library import PAGE, Library, StoppedError, _start
 from tests.conftest import fill
 
 QUESTION = "How many grams of beans for one litre of water?"
@@ -161,3 +161,19 @@ def test_an_answer_stops_when_nobody_waits_and_frees_the_corpus(
     with Corpus.open(db) as corpus, corpus.writing(wait_s=0), corpus.transaction():
         pass
     assert library.search(QUESTION).hits
+
+
+def test_a_passage_is_read_while_its_document_is_being_removed(
+    library: Library, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = library.document("coffee.md")
+
+    def removed_meanwhile(corpus: Corpus, document_id: str, ordinal: int) -> int | None:
+        with Corpus.open(db) as writer:
+            writer.remove([document_id])
+        return _start(corpus, document_id, ordinal)
+
+    monkeypatch.setattr("ragqa.library._start", removed_meanwhile)
+    assert library.read("coffee.md#0").document == document
+    with pytest.raises(UsageError, match="There is no document 'coffee.md'"):
+        library.document("coffee.md")

@@ -80,8 +80,7 @@ def status(request: Request) -> Response:
 )
 def document(request: Request, document_id: str) -> Response:
     """Return a document, and where its passages are in it."""
-    catalog = catalog_of(request)
-    found = catalog.document(document_id)
+    found, passages = catalog_of(request).document(document_id)
     return Json(
         {
             "document_id": found.id,
@@ -97,7 +96,7 @@ def document(request: Request, document_id: str) -> Response:
                     "end": passage.end,
                     "headings": list(passage.headings),
                 }
-                for passage in catalog.passages(document_id).items
+                for passage in passages.items
             ],
         }
     )

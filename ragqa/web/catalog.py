@@ -9,7 +9,7 @@ from typing import Any
 
 from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
-from ragqa.files import default_corpus
+from ragqa.library import reading
 from ragqa.operations import corpus_status
 from ragqa.types import Document, Passage
 
@@ -49,14 +49,14 @@ class Catalog:
 
     def status(self) -> dict[str, Any]:
         """Return what the corpus holds, in the documented form of `status --json`."""
-        with self._corpus() as corpus:
+        with reading(self._db) as corpus:
             return corpus_status(corpus)
 
     def documents(self, text: str, page: int) -> Page:
         """Return a page of the documents with `text` in their title or id, by id."""
         where = "WHERE d.id LIKE ?1 ESCAPE '\\' OR d.title LIKE ?1 ESCAPE '\\'"
         pattern = f"%{_escaped(text)}%"
-        with self._corpus() as corpus:
+        with reading(self._db) as corpus:
             (total,) = corpus.connection.execute(
                 f"SELECT count(*) FROM documents d {where}", [pattern]
             ).fetchone()
@@ -69,28 +69,23 @@ class Catalog:
             )
             return Page([Listed(*row) for row in rows], page, pages, total)
 
-    def document(self, document_id: str) -> Document:
-        """Return a document; raises NotThereError when there is no such one."""
-        with self._corpus() as corpus:
-            return _document(corpus, document_id)
+    def document(self, document_id: str, page: int | None = None) -> tuple[Document, Page]:
+        """Return a document with a page of its passages in their order, or with all of them.
 
-    def passages(self, document_id: str, page: int | None = None) -> Page:
-        """Return a page of a document's passages in their order, or all; raises NotThereError."""
-        with self._corpus() as corpus:
-            _document(corpus, document_id)
+        Raises NotThereError when there is no such document.
+        """
+        with reading(self._db) as corpus:
+            document = _document(corpus, document_id)
             rows = corpus.connection.execute(
                 "SELECT p.rowid FROM passages p JOIN documents d ON d.rowid = p.document"
                 " WHERE d.id = ? ORDER BY p.ordinal",
-                [document_id],
+                [document.id],
             )
             rowids = [row[0] for row in rows]
             size = max(1, len(rowids)) if page is None else PASSAGES_PER_PAGE
             number, pages = _place(page or 1, len(rowids), size)
             listed: list[Passage] = corpus.passages(rowids[(number - 1) * size : number * size])
-            return Page(listed, number, pages, len(rowids))
-
-    def _corpus(self) -> Corpus:
-        return Corpus.open(default_corpus() if self._db is None else self._db)
+            return document, Page(listed, number, pages, len(rowids))
 
 
 def _document(corpus: Corpus, document_id: str) -> Document:

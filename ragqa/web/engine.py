@@ -14,6 +14,7 @@ from typing import Any
 from ragqa.answer.models import check_options
 from ragqa.config import Config, load_config
 from ragqa.corpus.ingest import check_chunking
+from ragqa.device import may_have_accelerator
 from ragqa.errors import BusyError, RagqaError, UsageError, unknown_name
 from ragqa.explain.explanation import Explanation, explain
 from ragqa.library import MOST_HITS, go_on, sentence
@@ -56,7 +57,7 @@ class Engine:
         self.model = model
         self.configs: dict[str, Config] = {}
         for name in configs:
-            self.configs.setdefault(name, load_config(name))
+            self.configs.setdefault(name, _light(load_config(name)))
         self.models = Models()
         self.problems: dict[str, str] = {}
         self._note = note
@@ -176,8 +177,10 @@ class Engine:
         """Return which words matched; raises what `ragqa.explain.explanation.explain` raises."""
         if k is not None and not 1 <= k <= MOST_HITS:
             raise UsageError(f"k is {k:,}, and it must be from 1 to {MOST_HITS}.")
+        # Half a character is in no id, and SQLite could not be asked for it.
+        name = document and document.encode("utf-8", "replace").decode("utf-8")
         with self._borrow(config) as pipeline:
-            return explain(pipeline, question, k, document)
+            return explain(pipeline, question, k, name)
 
     def explain_passages(self, question: str, config: str, passage_ids: Sequence[str]) -> Explanation:
         """Return which words of these passages of one document matched, found or not.
@@ -243,3 +246,15 @@ class Engine:
                 raise
 
         return opener
+
+
+def _light(config: Config) -> Config:
+    """Return `config` so that the embedded model never fetches torch, where that would run on the CPU.
+
+    Torch encodes many documents faster, and a server meets few: what was ingested beside it. Loading it
+    there costs seconds in the midst of a question and several hundred megabytes from then on.
+    """
+    on_cpu = config.device == "cpu" or (config.device == "auto" and not may_have_accelerator())
+    if on_cpu and config.dtype == "auto" and shares(config):
+        return config.model_copy(update={"dtype": "float32"})
+    return config

@@ -85,13 +85,18 @@ class Models:
 def _until(stopped: Stopped, execute: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """Return `execute` so that it ends with StoppedError at the first piece after `stopped`.
 
-    What an answer is made of may be held back, so whoever reads it learns of a piece too late.
+    What an answer is made of may be held back, so whoever reads it learns of a piece too late. A plugin
+    that calls sys.exit fails like any other.
     """
 
     def execute_until(*args: Any, **options: Any) -> Iterator[Any]:
-        for piece in execute(*args, **options):
-            go_on(stopped)
-            yield piece
+        try:
+            for piece in execute(*args, **options):
+                go_on(stopped)
+                yield piece
+        except SystemExit as error:
+            # It would end the thread without a word, and whoever listens would hear no end.
+            raise RuntimeError(f"it wanted to end the program: {error}") from error
 
     return execute_until
 

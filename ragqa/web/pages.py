@@ -113,8 +113,8 @@ def corpus(request: Request, q: str = "", page: int = 1) -> Response:
 
 @router.get("/document")
 def document(request: Request, id: str, page: int = 1) -> Response:
-    catalog = catalog_of(request)
-    return page_of(request, "document.html", document=catalog.document(id), listed=catalog.passages(id, page))
+    found, listed = catalog_of(request).document(id, page)
+    return page_of(request, "document.html", document=found, listed=listed)
 
 
 @router.get("/login")

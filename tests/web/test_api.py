@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,17 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from ragqa.colbert.encoder import EncoderSettings
+from ragqa.colbert.engines import ENGINES
+from ragqa.colbert.lean import LeanEncoder
+from ragqa.config import Config, load_config
+from ragqa.corpus.database import Corpus
+from ragqa.device import Compute
 from ragqa.web import schemas
 from ragqa.web.app import Settings, make_app
+from ragqa.web.catalog import _document
 from ragqa.web.engine import Engine
+from ragqa.web.server import CONFIGS
 from tests.conftest import fill
 from tests.web.conftest import HERE, QUESTION
 
@@ -195,3 +204,57 @@ def test_a_fault_of_the_program_is_a_sentence_and_its_traceback_goes_to_the_term
     said = capsys.readouterr().err
     assert "ZeroDivisionError: never" in said
     assert "\x1b" not in said
+
+
+def test_a_document_and_its_passages_are_of_one_state_while_it_is_being_replaced(
+    client: TestClient, db: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = client.get("/api/document/coffee.md").json()
+
+    def replaced_meanwhile(corpus: Corpus, document_id: str) -> Any:
+        found = _document(corpus, document_id)
+        (notes / "coffee.md").write_text("# Coffee\n\nIt is gone.")
+        with Corpus.open(db) as writer:
+            writer.remove(["coffee.md"])
+        fill(db, notes)
+        return found
+
+    monkeypatch.setattr("ragqa.web.catalog._document", replaced_meanwhile)
+    assert client.get("/api/document/coffee.md").json() == before
+    monkeypatch.undo()
+    assert client.get("/api/document/coffee.md").json()["text"] != before["text"]
+
+
+def test_a_model_that_ends_the_program_fails_like_any_other(
+    client: TestClient, fake_models: SimpleNamespace
+) -> None:
+    fake_models.failing.error = SystemExit("the model is gone")
+    body = {"question": QUESTION, "model": "failing"}
+    said = "The model failing failed: it wanted to end the program: the model is gone"
+    assert streamed(client.post("/api/ask", json=body).text)[-1] == ("error", {"error": said})
+    response = client.post("/api/ask", json=body, headers=JSON)
+    assert (response.status_code, response.json()) == (500, {"error": said})
+
+
+def test_half_a_character_in_a_documents_id_is_no_fault(client: TestClient) -> None:
+    body = b'{"question": "beans", "document": "nowhere \\ud800"}'
+    response = client.post("/api/explain", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("There is no document 'nowhere ?'")
+
+
+def test_what_is_ingested_beside_a_server_never_has_it_fetch_torch(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragqa.colbert.engines.has_bfloat16", lambda: True)
+    for module in ("ragqa.colbert.engines", "ragqa.web.engine"):
+        monkeypatch.setattr(f"{module}.may_have_accelerator", lambda: False)
+
+    def fetches_torch(config: Config) -> bool:
+        compute = Compute(config.device, config.dtype)
+        encoder = ENGINES["sentence-transformers"](EncoderSettings(), compute)
+        return not isinstance(encoder, LeanEncoder) or encoder._make_bulk is not None
+
+    assert fetches_torch(load_config("default"))
+    with closing(Engine(db, CONFIGS)) as engine:
+        assert [name for name in CONFIGS if fetches_torch(engine.configs[name])] == []
