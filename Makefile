@@ -7,7 +7,7 @@ DEMO := .demo/packages.db
 DATA ?= ../shared/data
 COLLECTIONS ?= scifact cranfield
 
-.PHONY: corpus demo test lint docs bench growth quality install constraints clean
+.PHONY: corpus demo test lint docs kills fuzz load bench growth quality install constraints clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,17 @@ lint: install
 # The reference of all commands, from their --help.
 docs: install
 	$(BIN)/python -m ragqa.cli.reference docs/commands.md
+
+# What survives: commands killed at random moments, wild input, two thousand questions to `ragqa serve`.
+kills: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.stress.kills
+	$(BIN)/python -m tests.stress.crowd
+
+fuzz: install
+	$(BIN)/python -m tests.stress.fuzz
+
+load: install
+	$(BIN)/python -m tests.stress.load
 
 # Ratios of ragqa's times to those of what a user would otherwise call, in one run.
 bench: install
