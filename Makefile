@@ -27,7 +27,7 @@ demo: corpus
 
 # Two processes, each with whole files: some share what was built for the file.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff format --check .
