@@ -134,8 +134,15 @@ def _pieces(
                 return
             yield piece
     finally:
-        if not puller.stop() and not model.needs_key:
+        if not puller.stop() and _is_in_process(model):
             _left_behind.append((model, puller.thread))
+
+
+def _is_in_process(model: llm.Model) -> bool:
+    """Tell whether a model is loaded in this process, where it cannot do two things at once."""
+    from ragqa.answer.models import fit
+
+    return fit(model).window is not None
 
 
 def _wait_for(model: llm.Model) -> None:

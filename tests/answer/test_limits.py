@@ -109,6 +109,7 @@ def test_a_model_in_the_process_is_not_asked_while_it_hangs(
     never: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STILL_BUSY_S", 0.1)
+    monkeypatch.setattr(module, "_is_in_process", lambda model: True)
     with pytest.raises(RagqaError, match="said nothing"):
         ask(Scripted(never))
     # A server copies its models; what is loaded is in all of them.
