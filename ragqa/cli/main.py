@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -13,6 +16,9 @@ def main() -> None:
         command_line()
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as stop:
+        _end(stop.code)
+        raise
     except Exception as error:
         if was_interrupted(error):
             sys.exit(130)
@@ -26,3 +32,18 @@ def was_interrupted(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _end(code: int | str | None) -> None:
+    """End the process at once where a model still hangs in a thread of its own."""
+    if "ragqa.answer.limits" not in sys.modules or isinstance(code, str):
+        return
+    from ragqa.answer.limits import is_left_behind
+
+    if is_left_behind():
+        # What a model's C++ is at must not be taken apart under it, as the end of a process does.
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code or 0)

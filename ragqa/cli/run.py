@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import signal
 import sqlite3
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,21 +46,10 @@ def run(program: Callable[[], object]) -> None:
 
 
 def _leave(code: int | str | None) -> None:
-    """Exit, also when a model still hangs in a thread of its own."""
     if code == INTERRUPTED:
         # Another Ctrl-C ends what is left of the process, without a word.
         with suppress(ValueError):
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if "ragqa.answer.limits" in sys.modules and not isinstance(code, str):
-        from ragqa.answer.limits import is_left_behind
-
-        if is_left_behind() and threading.current_thread() is threading.main_thread():
-            # What a model's C++ is at must not be taken apart under it, as the end of a process does.
-            atexit._run_exitfuncs()
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError, AttributeError):
-                    stream.flush()
-            os._exit(code or 0)
     sys.exit(code)
 
 
