@@ -113,7 +113,7 @@ def test_an_address_that_asks_too_often_waits(start: Start) -> None:
     assert [client.get("/api/status").status_code for _ in range(3)] == [200] * 3
     response = client.get("/api/status")
     assert response.status_code == 429
-    assert response.headers["retry-after"] == "20"
+    assert response.headers["retry-after"] in ("19", "20")
     assert "try again in 20 seconds" in response.json()["error"]
     assert client.get("/static/app.css").status_code == 200
 
