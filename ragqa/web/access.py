@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import math
 import time
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
@@ -74,7 +75,7 @@ class RateLimit:
         """Count a request; return 0 when it may be served, else how many seconds to wait."""
         left, now = self._at(address)
         if left < 1:
-            return max(1, round((1 - left) * 60 / self._per_minute))
+            return max(1, math.ceil((1 - left) * 60 / self._per_minute))
         if len(self._left) >= MOST_ADDRESSES:
             self._forget(now)
         self._left[address] = left - 1, now
