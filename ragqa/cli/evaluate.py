@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragqa.cli import completion, show, show_comparisons, show_runs
-from ragqa.cli.options import Db, Device, Json, ModelOptions, model_options
+from ragqa.cli.options import Db, Device, Json, ModelOptions, config_option, model_option, model_options
 from ragqa.cli.question import open_pipeline
 from ragqa.cli.stored import Metrics, Runs
 from ragqa.errors import UsageError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ragqa.evaluate.questions import QuestionSet
     from ragqa.evaluate.runs import Run
     from ragqa.evaluate.store import RunStore
+    from ragqa.evaluate.tune import Tuned, TuneSettings
     from ragqa.pipeline import Pipeline
 
 CONFIGS = ("fts", "dense", "hybrid", "fts-colbert", "hybrid-colbert", "default")
@@ -44,34 +45,26 @@ Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that
 Tries = Annotated[
     int, typer.Option("--tries", min=1, help="Times that a remote model is called, if need be.")
 ]
+RetrievalOnly = Annotated[
+    bool, typer.Option("--retrieval-only", help="Ask no model: measure only what is found.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the same command's stopped run; retry what failed.")
+]
 
 
 def run(
     questions: Questions,
     config: Annotated[
         list[str] | None,
-        typer.Option(
-            "--config",
-            "-c",
-            metavar="NAME",
-            autocompletion=completion.configs,
-            help=f"A config or a path to one. Can be repeated. Default: {', '.join(CONFIGS)}.",
-        ),
+        config_option(f"A config or a path to one. Can be repeated. Default: {', '.join(CONFIGS)}."),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            autocompletion=completion.models,
-            help="Who answers. Can be repeated. Default: the config's own.",
-        ),
+        model_option("Who answers. Can be repeated. Default: the config's own."),
     ] = None,
     option: ModelOptions = None,
-    retrieval_only: Annotated[
-        bool, typer.Option("--retrieval-only", help="Ask no model: measure only what is found.")
-    ] = False,
+    retrieval_only: RetrievalOnly = False,
     qrels: Qrels = None,
     binary: Binary = False,
     limit: Limit = None,
@@ -80,17 +73,10 @@ def run(
     workers: Workers = 4,
     timeout: Timeout = 120.0,
     tries: Tries = 6,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the same command's stopped run; retry what failed.")
-    ] = False,
+    resume: Resume = False,
     judge: Annotated[
         str | None,
-        typer.Option(
-            "--judge",
-            metavar="NAME",
-            autocompletion=completion.models,
-            help="Let this llm model grade the answers.",
-        ),
+        model_option("Let this llm model grade the answers.", "--judge"),
     ] = None,
     metric: Metrics = None,
     db: Db = None,
@@ -153,23 +139,11 @@ def check(
     ],
     config: Annotated[
         str | None,
-        typer.Option(
-            "--config",
-            "-c",
-            metavar="NAME",
-            autocompletion=completion.configs,
-            help="What to check. Default: the baseline's, by its name.",
-        ),
+        config_option("What to check. Default: the baseline's, by its name."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            autocompletion=completion.models,
-            help="Who answers. Default: the baseline's model.",
-        ),
+        model_option("Who answers. Default: the baseline's model."),
     ] = None,
     qrels: Qrels = None,
     binary: Binary = False,
@@ -258,16 +232,14 @@ def tune(
 
     Example: ragqa eval tune questions.jsonl --metric nDCG@10 --budget 50 -o best.yaml
     """
-    from ragqa.corpus.database import Corpus
-    from ragqa.evaluate import tune as tuning
-    from ragqa.files import default_corpus
+    from ragqa.evaluate.tune import TuneSettings
 
     if output.exists() and not force:
         raise UsageError(f"{output} is there already: --force writes over it.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent} to write {output.name} to.")
     asked = _load(questions, qrels, binary)
-    settings = tuning.TuneSettings(
+    settings = TuneSettings(
         metric=metric,
         budget=budget,
         held_back=held_back,
@@ -276,23 +248,31 @@ def tune(
         device=device or "auto",
         baseline=baseline,
     )
+    tuned = _tune(db, asked, settings)
+    output.write_text(tuned.yaml(), encoding="utf-8")
+    if json:
+        show.print_json(show_comparisons.tuned_json(tuned, output))
+    else:
+        show_comparisons.print_tuned(tuned, output)
+
+
+def _tune(db: Path | None, asked: QuestionSet, settings: TuneSettings) -> Tuned:
+    from ragqa.corpus.database import Corpus
+    from ragqa.evaluate import tune
+    from ragqa.files import default_corpus
+
     with (
         Corpus.open(db or default_corpus()) as corpus,
         show.progress("Indexing") as advance,
         show.progress("Trying configs") as tried,
     ):
-        tuned = tuning.tune(
+        return tune.tune(
             corpus,
             asked,
             settings,
             on_trial=lambda trial, total: tried(trial.number + 1, total),
             on_passages=advance,
         )
-    output.write_text(tuned.yaml(), encoding="utf-8")
-    if json:
-        show.print_json(show_comparisons.tuned_json(tuned, output))
-    else:
-        show_comparisons.print_tuned(tuned, output)
 
 
 def _load(questions: Sequence[Path], qrels: Path | None, binary: bool) -> QuestionSet:

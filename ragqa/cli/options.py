@@ -35,20 +35,22 @@ def read_question(ctx: typer.Context, question: str) -> str:
     return text.strip()
 
 
+def config_option(text: str) -> Any:
+    """Return the option --config with `text` as its help."""
+    return typer.Option("--config", "-c", metavar="NAME", autocompletion=completion.configs, help=text)
+
+
+def model_option(text: str, *flags: str) -> Any:
+    """Return the option --model, or one with other `flags`, with `text` as its help."""
+    names = flags or ("--model", "-m")
+    return typer.Option(*names, metavar="NAME", autocompletion=completion.models, help=text)
+
+
 Db = Annotated[
     Path | None,
     typer.Option("--db", help="The corpus file. Default: $RAGQA_DB, else one in your data directory."),
 ]
-ConfigName = Annotated[
-    str,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="NAME",
-        autocompletion=completion.configs,
-        help="A shipped config (ragqa configs) or a path to a YAML file.",
-    ),
-]
+ConfigName = Annotated[str, config_option("A shipped config (ragqa configs) or a path to a YAML file.")]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -59,16 +61,7 @@ Device = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        autocompletion=completion.models,
-        help="Any llm model by name or alias (ragqa models).",
-    ),
-]
+ModelName = Annotated[str | None, model_option("Any llm model by name or alias (ragqa models).")]
 ModelOptions = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", metavar="NAME VALUE", help="An option of the model. Can be repeated."),

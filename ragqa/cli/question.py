@@ -12,7 +12,7 @@ import typer
 
 from ragqa import forms
 from ragqa.answer import remarks
-from ragqa.cli import completion, show, show_answer
+from ragqa.cli import show, show_answer
 from ragqa.cli.options import (
     ConfigName,
     Db,
@@ -24,14 +24,17 @@ from ragqa.cli.options import (
     NoPager,
     PromptName,
     Question,
+    config_option,
+    model_option,
     model_options,
 )
 from ragqa.cli.paging import paged
 from ragqa.errors import RagqaError, UsageError
 
 if TYPE_CHECKING:
+    from ragqa.explain.values import Explanation
     from ragqa.pipeline import Pipeline
-    from ragqa.types import SearchResult
+    from ragqa.types import Answer, SearchResult
 
 Timings = Annotated[bool, typer.Option("--timings", help="Say on stderr how long each stage took.")]
 
@@ -67,8 +70,6 @@ def search(
             show.note(f"Match expression: {pipeline.match_expression(question)}")
         result = pipeline.search(question, k)
         explanation = pipeline.explain(result) if explain else None
-    if explain:
-        from ragqa.cli import show_explanation
     if json and explanation is not None:
         show.print_json(forms.explanation_json(explanation))
     elif json:
@@ -78,6 +79,8 @@ def search(
     else:
         with paged(not no_pager and (full or explain)):
             if explanation is not None:
+                from ragqa.cli import show_explanation
+
                 show_explanation.print_explanation(explanation)
             else:
                 show.print_hits(result.hits, full)
@@ -177,18 +180,7 @@ def ask(
                 _print_found(found[0])
             raise
         explanation = pipeline.explain(answer.search) if explain else None
-    if explain:
-        from ragqa.cli import show_explanation
-    if json:
-        form = forms.answer_json(answer)
-        if explanation is not None:
-            form["explanation"] = forms.explanation_json(explanation)
-        show.print_json(form)
-    else:
-        show_answer.print_after(answer)
-        if explanation is not None:
-            print()
-            show_explanation.print_explanation(explanation)
+    _finish(answer, explanation, json)
     if timings:
         show.print_timings(answer.timings_ms)
     if strict and not remarks.holds(answer):
@@ -200,25 +192,13 @@ def compare(
     question: Question,
     config: Annotated[
         list[str] | None,
-        typer.Option(
-            "--config",
-            "-c",
-            metavar="NAME",
-            autocompletion=completion.configs,
-            help="A config. Repeat it for each. Default: fts, dense and default.",
-        ),
+        config_option("A config. Repeat it for each. Default: fts, dense and default."),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages each config finds.")] = 10,
     answers: Annotated[bool, typer.Option("--answers", help="Let each config answer, too.")] = False,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            autocompletion=completion.models,
-            help="Let this model answer from each config. Can be repeated.",
-        ),
+        model_option("Let this model answer from each config. Can be repeated."),
     ] = None,
     db: Db = None,
     device: Device = None,
@@ -243,6 +223,22 @@ def compare(
         show.print_json(forms.comparison_json(compared))
     else:
         show_side_by_side.print_comparison(compared)
+
+
+def _finish(answer: Answer, explanation: Explanation | None, json: bool) -> None:
+    """Print what follows an answer that was printed as it came; as JSON, all of it."""
+    if json:
+        form = forms.answer_json(answer)
+        if explanation is not None:
+            form["explanation"] = forms.explanation_json(explanation)
+        show.print_json(form)
+        return
+    show_answer.print_after(answer)
+    if explanation is not None:
+        from ragqa.cli import show_explanation
+
+        print()
+        show_explanation.print_explanation(explanation)
 
 
 def _print_found(result: SearchResult) -> None:

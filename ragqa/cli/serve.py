@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ragqa.cli import completion, show
-from ragqa.cli.options import Db, ModelName
+from ragqa.cli import show
+from ragqa.cli.options import Db, ModelName, config_option
 from ragqa.errors import missing_package
 
 NEEDED = ("fastapi", "uvicorn", "starlette")
@@ -17,13 +17,7 @@ NEEDED = ("fastapi", "uvicorn", "starlette")
 def serve(
     config: Annotated[
         list[str] | None,
-        typer.Option(
-            "--config",
-            "-c",
-            metavar="NAME",
-            autocompletion=completion.configs,
-            help="A config to choose from; the first is the default. Can be repeated.",
-        ),
+        config_option("A config to choose from; the first is the default. Can be repeated."),
     ] = None,
     model: ModelName = None,
     db: Db = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragqa.cli import completion, show, show_comparisons, show_runs
-from ragqa.cli.options import Json
+from ragqa.cli.options import Json, model_option
 from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
@@ -214,9 +214,7 @@ def rejudge(
     run: RunNames = None,
     judge: Annotated[
         str,
-        typer.Option(
-            "--judge", "-m", metavar="NAME", autocompletion=completion.models, help="Any llm model."
-        ),
+        model_option("Any llm model.", "--judge", "-m"),
     ] = "auto",
     rubric: Annotated[
         str | None,

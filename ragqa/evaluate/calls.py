@@ -1,4 +1,4 @@
-"""Calls of models that may fail: with a time limit, tried again, several at a time.
+"""Calls of models that may fail: tried again, several at a time.
 
 What is transient (a rate limit, a server's error, a lost connection, no answer in time) is tried again
 after a pause that doubles, and all calls of the same model wait with it: a limit is the account's.
@@ -32,7 +32,7 @@ TRANSIENT_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How patient calls are: tries in all, seconds for each, and the first pause in seconds."""
+    """How patient calls are: tries in all, seconds for each (what is sent keeps to them), the first pause."""
 
     attempts: int = 6
     timeout_s: float = 120.0
@@ -88,7 +88,7 @@ def call(action: Callable[[], _Value], retries: Retries, gate: Gate) -> Outcome[
         nonlocal attempts
         gate.wait()
         attempts += 1
-        return _within(action, retries.timeout_s)
+        return action()
 
     doubling = tenacity.wait_exponential_jitter(
         initial=retries.pause_s, max=LONGEST_PAUSE_S, jitter=retries.pause_s
@@ -165,30 +165,6 @@ class Workers:
     def _raise(self) -> None:
         if not self._failures.empty():
             raise self._failures.get()
-
-
-def _within(action: Callable[[], _Value], seconds: float) -> _Value:
-    """Return what `action` returns; raises RagqaError, caused by a TimeoutError, when that takes longer.
-
-    The action itself cannot be stopped: its thread ends when its connection does.
-    """
-    box: SimpleQueue[tuple[_Value | None, BaseException | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            box.put((action(), None))
-        except BaseException as error:
-            box.put((None, error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if box.empty():
-        raise RagqaError(f"There was no answer within {seconds:g} seconds.") from TimeoutError()
-    value, error = box.get()
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ragqa.answer.limits import TimeLimits
 from ragqa.errors import RagqaError
 from ragqa.evaluate.calls import Outcome, Workers, call, is_remote
 from ragqa.evaluate.plan import Cell, Plan, corpus_fingerprint, make_cells
@@ -145,7 +146,9 @@ class _Asker:
     def _send(
         self, cell: Cell, place: int, ranking: tuple[RankedPassage, ...], request: ModelRequest
     ) -> None:
-        outcome = call(lambda: request.send(log=False), self.plan.retries, cell.gate)
+        retries = self.plan.retries
+        timely = replace(request, limits=TimeLimits(retries.timeout_s, retries.timeout_s))
+        outcome = call(lambda: timely.send(log=False), retries, cell.gate)
         self._finish(cell, place, ranking, request, outcome)
 
     def _finish(

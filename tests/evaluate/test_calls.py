@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import llm
 import pytest
 
+from ragqa.answer.generate import Generation, drain, generate
+from ragqa.answer.limits import TimeLimits
+from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError
 from ragqa.evaluate import calls
 from ragqa.evaluate.calls import Gate, Retries, Workers, call, is_remote, is_transient
@@ -145,15 +148,25 @@ def test_a_call_that_takes_too_long_is_tried_again_and_then_fails() -> None:
     release = threading.Event()
     tries = []
 
-    def hang() -> bool:
-        tries.append(1)
-        return release.wait(10)
+    class Hanging(llm.KeyModel):
+        model_id = "hanging"
+        can_stream = True
+
+        def execute(self, *args: Any, **kwargs: Any) -> Iterator[str]:
+            tries.append(1)
+            release.wait(10)
+            yield "too late"
+
+    def send() -> Generation:
+        limits = TimeLimits(0.05, 0.05)
+        pieces = generate(Hanging(), Prompt(None, "why?"), {}, log=False, limits=limits, note=print)
+        return drain(pieces)
 
     start = time.monotonic()
-    outcome = call(hang, Retries(2, 0.05, 0.01), Gate())
+    outcome = call(send, Retries(2, 0.05, 0.01), Gate())
     assert time.monotonic() - start < 5
     release.set()
-    assert (str(outcome.error), outcome.attempts) == ("There was no answer within 0.05 seconds.", 2)
+    assert (str(outcome.error), outcome.attempts) == ("The model hanging was not done after 0.05 seconds.", 2)
     assert len(tries) == 2
 
 
