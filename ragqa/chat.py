@@ -41,7 +41,6 @@ class Chat:
         self._note = note
         self._own_model, self._own_options = model, options
         self.use_config(config)
-        self._answered_by = self.pipeline
 
     @property
     def model(self) -> str:
@@ -92,7 +91,9 @@ class Chat:
 
         question = check_question(text)
         if self.rewriting:
-            question = stand_alone(question, self.conversation, self._model, self._options)
+            question = stand_alone(
+                question, self.conversation, self._model, self._options, self.pipeline.limits
+            )
         on_question(question)
         written: list[str] = []
 
@@ -110,7 +111,7 @@ class Chat:
                 self._remember(Turn(question, "".join(written) + ELLIPSIS), None)
             raise
         self._remember(Turn(question, answer.text), answer.conversation_id)
-        self._last, self._answered_by = answer, self.pipeline
+        self._last = answer
         return answer
 
     def last_answer(self) -> Answer:
@@ -125,7 +126,8 @@ class Chat:
         Raises UsageError before there is one.
         """
         search = self.last_answer().search
-        return self._answered_by.explain(replace(search, hits=search.hits[:k]))
+        assert search.explainer is not None, "a pipeline's own results have one"
+        return search.explainer(replace(search, hits=search.hits[:k]))
 
     def _remember(self, turn: Turn, conversation_id: str | None) -> None:
         known = self.conversation

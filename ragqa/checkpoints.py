@@ -2,7 +2,7 @@
 
 Weights are tensors and never code: safetensors, or PyTorch files that hold nothing else. A model of a
 hub is one revision: the one that its name ends with (NAME@COMMIT), else the one that the corpus was
-indexed with (`pin`), else the newest.
+indexed with (`indexed_revision`), else the newest.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# The revisions of hub models that the corpus in use was indexed with.
-_pinned: dict[str, str] = {}
 
 
-def load(kind: Callable[..., _Model], what: str, model: str, device: str) -> _Model:
+def load(
+    kind: Callable[..., _Model], what: str, model: str, device: str, revision: str | None = None
+) -> _Model:
     """Return the model that `kind` (a class of sentence-transformers) makes of a folder or hub name.
 
-    Code that a model brings along is never run, neither as Python nor in a pickle. Raises RagqaError,
-    calling it `what`, when it is not there or cannot be loaded.
+    A hub's model is taken at `revision`, unless its name says another one; None: the newest. Code that a
+    model brings along is never run, neither as Python nor in a pickle. Raises RagqaError, calling it `what`,
+    when it is not there or cannot be loaded.
     """
     refuse_pickles()
     quieten()
-    name, revision = split_revision(model)
+    name, revision = split_revision(model, revision)
     try:
         return kind(name, device=device, revision=revision, trust_remote_code=False)
     except (MemoryError, RagqaError):
@@ -63,28 +64,32 @@ def refuse_pickles() -> None:
         )
 
 
-def split_revision(model: str) -> tuple[str, str | None]:
+def split_revision(model: str, revision: str | None = None) -> tuple[str, str | None]:
     """Return the folder or hub name in `model`, and the commit it is held to, None where there is none.
+
+    A hub's model whose name says no commit is held to `revision`.
 
     Raises UsageError for what stands after an @ and is no whole commit: branches and tags move.
     """
     if Path(model).expanduser().is_dir():
         return str(Path(model).expanduser()), None
-    name, at, revision = model.rpartition("@")
+    name, at, said = model.rpartition("@")
     if not at:
-        return model, _pinned.get(model)
-    if not _COMMIT.fullmatch(revision):
+        return model, revision
+    if not _COMMIT.fullmatch(said):
         raise UsageError(f"The model {model!r} must end with a whole commit of 40 hex digits after its @.")
-    return name, revision
+    return name, said
 
 
-def pin(connection: sqlite3.Connection) -> None:
-    """Hold hub models that are loaded from now on to the revisions that this corpus was indexed with."""
+def indexed_revision(connection: sqlite3.Connection, model: str) -> str | None:
+    """Return the commit of a hub's model that a corpus was last indexed with, None where it was not."""
+    revision = None
     with suppress(sqlite3.Error):
         for (description,) in connection.execute("SELECT description FROM encoders ORDER BY rowid"):
             made = json.loads(description)
-            if _COMMIT.fullmatch(str(made.get("weights"))) and "@" not in made["model"]:
-                _pinned[made["model"]] = made["weights"]
+            if made["model"] == model and _COMMIT.fullmatch(str(made.get("weights"))):
+                revision = str(made["weights"])
+    return revision
 
 
 def quieten() -> None:
@@ -130,12 +135,15 @@ def in_dtype(model: _Model, dtype: str) -> _Model:
     return copy.deepcopy(model).to(wanted)
 
 
-def weights_of(model: Any, name: str) -> str:
-    """Return what pins the weights: the hub's commit, or the hash of the files of a local folder."""
+def weights_of(model: Any, name: str, revision: str | None = None) -> str:
+    """Return what pins the weights: the hub's commit, or the hash of the files of a local folder.
+
+    `revision` is what `load` was given.
+    """
     path = Path(name).expanduser()
     if not path.is_dir():
         config = getattr(getattr(model[0], "auto_model", None), "config", None)
-        return str(getattr(config, "_commit_hash", None) or _cached_commit(name) or "unknown")
+        return str(getattr(config, "_commit_hash", None) or _cached_commit(name, revision) or "unknown")
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*.safetensors")) or sorted(path.rglob("*.bin")):
         with file.open("rb") as stream:
@@ -143,11 +151,11 @@ def weights_of(model: Any, name: str) -> str:
     return digest.hexdigest()
 
 
-def _cached_commit(model: str) -> str | None:
+def _cached_commit(model: str, revision: str | None) -> str | None:
     """Return the commit that a hub model was just loaded from: that which its name says, or the cache's."""
     from huggingface_hub import try_to_load_from_cache
 
-    name, revision = split_revision(model)
+    name, revision = split_revision(model, revision)
     if revision is not None:
         return revision
     for file in ("config.json", "modules.json"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
@@ -21,6 +22,15 @@ class UsageError(RagqaError):
 
 class BusyError(RagqaError):
     """Another process is writing to the corpus."""
+
+
+def sentence(error: Exception) -> str | None:
+    """Return what to tell whoever asked of an error; None for one that is a fault of the program."""
+    if isinstance(error, RagqaError):
+        return str(error)
+    if isinstance(error, sqlite3.Error):
+        return f"The corpus file could not be used: {error}."
+    return "There is not enough memory for this." if isinstance(error, MemoryError) else None
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

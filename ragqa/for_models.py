@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ragqa import forms
-from ragqa.answer.context import render
+from ragqa.answer.context import render, shortened
 from ragqa.library import Extract
 from ragqa.types import Answer, Citation, ContextBlock, Hit, Passage, SearchResult
 from ragqa.untrusted import for_model, for_terminal, to_json
@@ -27,19 +27,42 @@ LONGEST_LABEL = 500
 LONGEST_METADATA = 2_000
 
 
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """As many of the best hits, without what a model must not read, as MOST characters hold.
+
+    `left_out` is how many were too many.
+    """
+
+    result: SearchResult
+    left_out: int
+
+
+def search_both(result: SearchResult, read_tool: str) -> tuple[dict[str, Any], str]:
+    """Return what `search_form` and `search_text` return."""
+    kept = bounded(result)
+    return _search_form(kept), _search_text(kept, read_tool)
+
+
 def search_form(result: SearchResult) -> dict[str, Any]:
     """Return the form of `search --json`, fit to be read: `left_out` says how many hits were too many."""
-    kept = bounded(result)
-    return {**forms.search_json(kept), "left_out": len(result.hits) - len(kept.hits)}
+    return _search_form(bounded(result))
 
 
 def search_text(result: SearchResult, read_tool: str) -> str:
     """Return the hits as numbered quotations with their ids; `read_tool` is what reads documents."""
-    if not result.hits:
+    return _search_text(bounded(result), read_tool)
+
+
+def _search_form(kept: Bounded) -> dict[str, Any]:
+    return {**forms.search_json(kept.result), "left_out": kept.left_out}
+
+
+def _search_text(kept: Bounded, read_tool: str) -> str:
+    hits, left_out = kept.result.hits, kept.left_out
+    if not hits:
         return "No passage matches. Other words may."
-    kept = bounded(result).hits
-    lines = [f"{RULE} {read_tool} reads on from an id.", *map(_quoted, kept)]
-    left_out = len(result.hits) - len(kept)
+    lines = [f"{RULE} {read_tool} reads on from an id.", *map(_quoted, hits)]
     if left_out:
         lines.append(f"{left_out} more hits are left out, since the result would be too long: ask for fewer.")
     return "\n\n".join(lines)
@@ -50,13 +73,13 @@ def answer_form(answer: Answer) -> dict[str, Any]:
     kept = bounded(answer.search)
     cleaned = replace(
         answer,
-        search=kept,
+        search=kept.result,
         # As long as before: the sentences say where they stand in it.
         text=for_terminal(answer.text),
         sentences=tuple(replace(checked, text=for_terminal(checked.text)) for checked in answer.sentences),
         citations=tuple(_clean_citation(citation) for citation in answer.citations),
     )
-    return {**forms.answer_json(cleaned), "left_out": len(answer.search.hits) - len(kept.hits)}
+    return {**forms.answer_json(cleaned), "left_out": kept.left_out}
 
 
 def answer_text(answer: Answer, read_tool: str) -> str:
@@ -108,8 +131,8 @@ def document_text(extract: Extract, read_tool: str) -> str:
     return "\n\n".join(lines)
 
 
-def bounded(result: SearchResult) -> SearchResult:
-    """Return as many of the best hits, without what a model must not read, as MOST characters hold."""
+def bounded(result: SearchResult) -> Bounded:
+    """Return a result cleaned and cut."""
     hits: list[Hit] = []
     used = 0
     for hit in result.hits:
@@ -118,17 +141,18 @@ def bounded(result: SearchResult) -> SearchResult:
         if hits and used > MOST:
             break
         hits.append(cleaned)
-    return replace(result, question=for_model(result.question), hits=tuple(hits))
+    kept = replace(result, question=for_model(result.question), hits=tuple(hits))
+    return Bounded(kept, len(result.hits) - len(hits))
 
 
 def _clean(passage: Passage) -> Passage:
     return replace(
         passage,
-        document_id=_short(for_model(passage.document_id), LONGEST_LABEL),
-        title=_short(for_model(passage.title), LONGEST_LABEL),
-        headings=tuple(_short(for_model(heading), LONGEST_LABEL) for heading in passage.headings),
-        source=_short(for_model(passage.source), LONGEST_LABEL),
-        text=_short(for_model(passage.text), LONGEST_TEXT),
+        document_id=shortened(for_model(passage.document_id), LONGEST_LABEL),
+        title=shortened(for_model(passage.title), LONGEST_LABEL),
+        headings=tuple(shortened(for_model(heading), LONGEST_LABEL) for heading in passage.headings),
+        source=shortened(for_model(passage.source), LONGEST_LABEL),
+        text=shortened(for_model(passage.text), LONGEST_TEXT),
         metadata=_clean_metadata(passage.metadata),
     )
 
@@ -179,7 +203,3 @@ def _header_and_id(number: int, passage: Passage) -> str:
     header, _, _ = render([ContextBlock(number, (passage,), (0,), "")]).partition("\n")
     # As a string of JSON it is one line, whatever is in it.
     return f"{header}\nid: {to_json(passage.id)}"
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"

@@ -6,7 +6,6 @@ milliseconds. While a model answers the lock is free: what needs the corpus is d
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ragqa.errors import RagqaError, UsageError, unknown_name
 from ragqa.types import Answer, Document, SearchResult
@@ -23,13 +22,14 @@ from ragqa.untrusted import for_model
 if TYPE_CHECKING:
     import llm
 
-    from ragqa.config import Config
     from ragqa.corpus.database import Corpus
     from ragqa.pipeline import Pipeline
 
 # How many characters of a document are read at once: about 2,000 tokens.
 PAGE = 8_000
 MOST_HITS = 50
+# How often a thread that waits for its turn looks whether anybody still wants it to.
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,14 @@ class Extract:
 
 class StoppedError(RagqaError):
     """Nobody waits for the result any more."""
+
+
+class Acquirable(Protocol):
+    """A lock or a semaphore."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+
+    def release(self) -> None: ...
 
 
 class Library:
@@ -71,7 +79,9 @@ class Library:
         # A model in the process may not be asked by two at once.
         self._answering = threading.Lock()
         self._pipelines: dict[str, tuple[Pipeline, object]] = {}
-        self._models: dict[tuple[str, str | None], tuple[llm.Model, dict[str, Any]]] = {}
+        # By the names that they were asked for under, and by their own: one model may have several.
+        self._named: dict[str, llm.Model] = {}
+        self._models: dict[str, llm.Model] = {}
         self._finalizer = weakref.finalize(self, _close, self._pipelines)
 
     def close(self) -> None:
@@ -114,15 +124,18 @@ class Library:
         stopped: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Return a model's answer; raises what `Pipeline.ask` raises, and StoppedError as `search` does."""
+        from ragqa.answer.extractive import Extractive
+        from ragqa.answer.models import is_remote
         from ragqa.pipeline import check_question
 
         question = check_question(question)
         with self._searching:
             go_on(stopped)
             pipeline = self._pipeline(config)
-            chosen, options = self._model(pipeline, config or self.config, model)
+            chosen, options = self._model(pipeline, model)
             request = pipeline.request(pipeline.search(question), chosen, options)
-        with nullcontext() if chosen.needs_key else self._answering:
+        free = is_remote(chosen) or isinstance(chosen, Extractive)
+        with nullcontext() if free else held(self._answering, stopped):
             go_on(stopped)
             return request.send(note=self._note, on_text=lambda text: go_on(stopped))
 
@@ -161,7 +174,7 @@ class Library:
             return corpus_status(corpus)
 
     def _pipeline(self, config: str | None) -> Pipeline:
-        from ragqa.config import load_config
+        from ragqa.pipeline import Pipeline
 
         name = config or self.config
         if name not in self.configs():
@@ -172,27 +185,25 @@ class Library:
                 return pipeline
             del self._pipelines[name]
             pipeline.close()
-        opened = self._open(load_config(name))
+        opened = Pipeline.from_config(name, self._db, self._note)
         self._pipelines[name] = opened, file_identity(opened.corpus.path)
         return opened
 
-    def _open(self, config: Config) -> Pipeline:
-        from ragqa.pipeline import Pipeline, open_corpus
+    def _model(self, pipeline: Pipeline, name: str | None) -> tuple[llm.Model, Mapping[str, Any]]:
+        """Return the model called `name`, the config's by default, and its options for one question."""
+        from ragqa.answer.extractive import Extractive
+        from ragqa.answer.models import check_options, find_model
 
-        corpus = open_corpus(config, self._db)
-        try:
-            return Pipeline(config, corpus, self._note)
-        except BaseException:
-            corpus.close()
-            raise
-
-    def _model(
-        self, pipeline: Pipeline, config: str, name: str | None
-    ) -> tuple[llm.Model, Mapping[str, Any]]:
+        wanted = name or pipeline.config.model
         # llm makes a model anew each time it is asked for it, with nothing loaded.
-        if (config, name) not in self._models:
-            self._models[config, name] = pipeline.model(name)
-        return self._models[config, name]
+        if wanted not in self._named:
+            found = find_model(wanted)
+            self._named[wanted] = self._models.setdefault(found.model_id, found)
+        model = self._named[wanted]
+        # What it keeps of a question is for one question; nothing is loaded.
+        model = Extractive() if isinstance(model, Extractive) else model
+        pipeline.prompt_text(model)
+        return model, check_options(model, pipeline.own_options(name))
 
 
 @contextmanager
@@ -209,18 +220,27 @@ def reading(db: Path | str | None) -> Iterator[Corpus]:
         yield corpus
 
 
-def sentence(error: Exception) -> str | None:
-    """Return what to tell whoever asked of an error; None for one that is a fault of the program."""
-    if isinstance(error, RagqaError):
-        return str(error)
-    if isinstance(error, sqlite3.Error):
-        return f"The corpus file could not be used: {error}."
-    return "There is not enough memory for this." if isinstance(error, MemoryError) else None
-
-
 def go_on(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise StoppedError("The request was cancelled.")
+
+
+@contextmanager
+def held(
+    lock: Acquirable, stopped: Callable[[], bool], waiting: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Hold `lock` for the block; `waiting` is called once where it is not free.
+
+    Raises StoppedError when nobody waits any more before it is.
+    """
+    if not lock.acquire(blocking=False):
+        waiting()
+        while not lock.acquire(timeout=LOOK_S):
+            go_on(stopped)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _close(pipelines: dict[str, tuple[Pipeline, object]]) -> None:

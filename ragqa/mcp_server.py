@@ -10,7 +10,6 @@ import contextlib
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,9 +27,10 @@ from pydantic import Field, ValidationError
 
 from ragqa import __version__, for_models
 from ragqa.config import Strict, explain
-from ragqa.errors import UsageError, unknown_name
-from ragqa.library import MOST_HITS, Library, sentence
+from ragqa.errors import UsageError, sentence, unknown_name
+from ragqa.library import MOST_HITS, Library
 from ragqa.mcp_schemas import ANSWER, DOCUMENT, SEARCH, STATUS, input_schema
+from ragqa.redaction import traceback_text
 from ragqa.untrusted import for_line, for_model
 
 INSTRUCTIONS = (
@@ -87,7 +87,7 @@ class Tool:
 
 def _search(library: Library, asked: Search, stopped: Stopped) -> tuple[dict[str, Any], str]:
     result = library.search(asked.query, asked.k, asked.config, stopped=stopped)
-    return for_models.search_form(result), for_models.search_text(result, READ_TOOL)
+    return for_models.search_both(result, READ_TOOL)
 
 
 def _ask(library: Library, asked: Ask, stopped: Stopped) -> tuple[dict[str, Any], str]:
@@ -222,7 +222,7 @@ async def _in_thread(work: Callable[[Stopped], _Result]) -> _Result:
 def _say(name: str, error: Exception) -> str:
     said = sentence(error)
     if said is None:
-        traceback.print_exception(error)
+        print(traceback_text(error), end="", file=sys.stderr)
         said = f"{name} failed ({type(error).__name__}). What ragqa wrote to its standard error says more."
     return for_line(for_model(said))
 

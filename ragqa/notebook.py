@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ragqa.errors import RagqaError
 from ragqa.types import Answer, CheckedSentence, Hit, Passage, SearchResult
-from ragqa.untrusted import for_terminal
+from ragqa.untrusted import for_terminal, is_web
 
 if TYPE_CHECKING:
     from ragqa.explain.values import ExplainedHit
@@ -75,7 +75,7 @@ def _mark(sentence: CheckedSentence) -> str:
 
 def _reference(passage: Passage) -> str:
     name = _safe(passage.title or passage.document_id)
-    if passage.source.startswith(("https://", "http://")):
+    if is_web(passage.source):
         return f"<a href='{_safe(passage.source)}' rel='noreferrer noopener'>{name}</a>"
     return f"{name} ({_safe(passage.document_id)})"
 

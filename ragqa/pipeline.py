@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ragqa.checkpoints import pin
 from ragqa.config import Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import llm
 
     from ragqa.answer.evidence import TokenSource
+    from ragqa.answer.limits import TimeLimits
     from ragqa.answer.preparation import Preparation
     from ragqa.answer.request import ModelRequest
     from ragqa.answer.stream import OnSentence, OnText, StreamedAnswer
@@ -69,17 +69,26 @@ class Pipeline:
         compute.check()
         self.config = config
         self.corpus = corpus
-        pin(corpus.connection)
         self._resources = Resources(corpus, compute, note, config.chunk)
 
     @classmethod
-    def from_config(cls, config: str | Config = "default", db: Path | str | None = None) -> Self:
+    def from_config(
+        cls,
+        config: str | Config = "default",
+        db: Path | str | None = None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> Self:
         """Return the pipeline of a config (a shipped name, a path or a Config) over the corpus at `db`.
 
         Raises RagqaError when there is no such config or corpus.
         """
         loaded = load_config(config) if isinstance(config, str) else config
-        return cls(loaded, open_corpus(loaded, db))
+        corpus = open_corpus(loaded, db)
+        try:
+            return cls(loaded, corpus, note)
+        except BaseException:
+            corpus.close()
+            raise
 
     def close(self) -> None:
         self.corpus.close()
@@ -137,6 +146,11 @@ class Pipeline:
         from ragqa.answer.preparation import Preparation
 
         return Preparation(self.config, lambda: self.evidence_source, lambda: self.check_source)
+
+    @property
+    def limits(self) -> TimeLimits:
+        """How long the config lets a model take."""
+        return self.preparation.limits
 
     def match_expression(self, question: str) -> str:
         """Return what full text is asked; raises UsageError when the first stage is another one."""
@@ -209,7 +223,8 @@ class Pipeline:
 
         The question stands alone; `conversation` is what was said before it. `on_search` is told the hits
         before the model is called, `on_text` each piece of the answer, `on_sentence` each sentence with
-        its check, where the config wants answers checked. Raises RagqaError when the model fails.
+        its check, where the config wants answers checked; a refusal without asking the model is told to it
+        always, without a check. Raises RagqaError when the model fails.
         """
         question = check_question(question)
         # What can be wrong with the request is said before anything is searched.
@@ -249,7 +264,8 @@ class Pipeline:
 
         question = check_question(question)
         conversation = last_conversation()
-        return stand_alone(question, conversation, *self.model(model, options)), conversation
+        chosen, settings = self.model(model, options)
+        return stand_alone(question, conversation, chosen, settings, self.limits), conversation
 
     def model(
         self, name: str | None = None, options: Mapping[str, Any] | None = None

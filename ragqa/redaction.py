@@ -6,9 +6,12 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from urllib.parse import quote
+
+from ragqa.untrusted import for_terminal
 
 MARK = "[key removed]"
 # Shorter ones, such as the "none" that servers of one's own are given, are words of the language.
@@ -25,6 +28,11 @@ def redacted(text: str, keys: Iterable[str | None] = ()) -> str:
     for form in _forms((*keys, *_known_keys())):
         text = text.replace(form, MARK)
     return text
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the traceback of `error` as it may be printed: without keys, safe for a terminal."""
+    return for_terminal(redacted("".join(traceback.format_exception(error))))
 
 
 class KeyFilter:

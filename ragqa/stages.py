@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, runtim
 
 from pydantic import BaseModel, ValidationError
 
+from ragqa.checkpoints import indexed_revision
 from ragqa.config import ChunkSettings, StageSettings, explain
 from ragqa.corpus.database import Corpus
 from ragqa.device import Compute
@@ -32,6 +33,13 @@ class Resources:
     compute: Compute
     note: Callable[[str], None]
     chunk: ChunkSettings = field(default_factory=ChunkSettings)
+    _revisions: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def revision(self, model: str) -> str | None:
+        """Return the commit of a hub's model that the corpus was indexed with when it was first asked for."""
+        if model not in self._revisions:
+            self._revisions[model] = indexed_revision(self.corpus.connection, model)
+        return self._revisions[model]
 
 
 class Retriever(Protocol):
@@ -151,7 +159,7 @@ def check_retriever(stage: StageSettings) -> None:
 
 def needs_no_corpus(stage: StageSettings) -> bool:
     """Tell whether a first stage searches something that is no part of a corpus."""
-    parts = _parts(stage)
+    parts = stage_parts(stage)
     if parts:
         return all(needs_no_corpus(part) for part in parts) and stage.type == "hybrid"
     cls, _ = _settings("retriever", RETRIEVERS, stage)
@@ -176,7 +184,7 @@ def _score_names(stage: StageSettings) -> set[str]:
     """Return the names under which hits of a first stage carry scores."""
     options = stage.options
     names = {f"colbert-{options.get('kind', 'exact')}" if stage.type == "colbert-index" else stage.type}
-    parts = _parts(stage)
+    parts = stage_parts(stage)
     for part, suffix in zip(parts, score_suffixes(parts), strict=True):
         names |= {name + suffix for name in _score_names(part)}
     return names
@@ -195,7 +203,7 @@ def score_suffixes(parts: Sequence[StageSettings]) -> list[str]:
     return suffixes
 
 
-def _parts(stage: StageSettings) -> list[StageSettings]:
+def stage_parts(stage: StageSettings) -> list[StageSettings]:
     """Return the stages that a stage's settings name."""
     listed: list[Any] = []
     for value in stage.options.values():

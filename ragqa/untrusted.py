@@ -61,6 +61,11 @@ def for_model(text: str) -> str:
     return _RUN.sub(r"\g<kept>", _HAN_ONLY.sub("", text))
 
 
+def is_web(source: str) -> bool:
+    """Tell whether a source is an address that may become a link: nothing but http and https."""
+    return source.lower().startswith(("http://", "https://"))
+
+
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return `value` as JSON that is safe to print and reads back the same: what is unsafe is escaped."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)

@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give every test its own llm directory and home, and no keys, corpus or hub."""
+    """Give every test its own llm directory and home, and no keys, corpus, runs or hub."""
     user = tmp_path_factory.mktemp("user")
     monkeypatch.setenv("LLM_USER_PATH", str(user / "llm"))
     monkeypatch.setenv("HOME", str(user))
@@ -77,7 +77,7 @@ def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", str(user / "cache"))
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", EXTENSIONS)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name in ("RAGQA_DB", "OPENAI_API_KEY"):
+    for name in ("RAGQA_DB", "RAGQA_RUNS", "RAGQA_TOKEN", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     return user
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +17,7 @@ from sqlite_utils import Database
 from ragqa import Pipeline
 from ragqa.answer.conversation import ELLIPSIS, last_conversation
 from ragqa.chat import Chat
-from ragqa.config import load_config
+from ragqa.config import TimeoutSettings, load_config
 from ragqa.errors import RagqaError, UsageError
 
 QUESTION = "How many grams of beans for one litre of water?"
@@ -130,6 +133,28 @@ def test_the_last_answer_is_explained_by_the_config_that_found_it(chat: Chat) ->
     assert chat.conversation.turns == ()
     with pytest.raises(UsageError, match="Nothing has been answered"):
         chat.last_answer()
+
+
+def test_a_model_that_hangs_over_the_rewriting_is_left(db: Path, fake_models: SimpleNamespace) -> None:
+    config = load_config("fts").model_copy(update={"check": False, "timeout": TimeoutSettings(silence_s=0.2)})
+    never, asked = threading.Event(), itertools.count()
+
+    class HangingAtTheSecond:
+        def __iter__(self) -> Iterator[str]:
+            if next(asked) == 1:
+                never.wait(20)
+            yield "Use 60 grams."
+
+    fake_models.answering.answer = HangingAtTheSecond()
+    with Pipeline.from_config(config, db) as pipeline:
+        chat = Chat(lambda name: pipeline, "fts", model="fake", log=False)
+        chat.ask(QUESTION)
+        start = time.monotonic()
+        answer = chat.ask("and for tea?")
+    assert time.monotonic() - start < 10
+    assert answer.search.question.startswith("and for tea? (")
+    assert answer.text == "Use 60 grams."
+    never.set()
 
 
 @logs

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ragqa import for_models
+from ragqa import for_models, mcp_server
 from ragqa.library import Library
 from tests.conftest import fill
 
@@ -115,6 +115,19 @@ def test_what_is_endless_is_cut(tmp_path: Path) -> None:
     assert form["hits"][0]["title"].endswith("t…")
     assert form["hits"][0]["metadata"] == {}
     library.close()
+
+
+def test_form_and_text_of_a_search_are_of_one_pass(hostile: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = hostile.search("beans")
+    expected = for_models.search_form(result), for_models.search_text(result, "read")
+    passes: list[object] = []
+    bounded = for_models.bounded
+    monkeypatch.setattr(for_models, "bounded", lambda result: passes.append(result) or bounded(result))
+    form, _ = mcp_server._search(hostile, mcp_server.Search(query="beans"), lambda: False)
+    assert form["hits"] == expected[0]["hits"]
+    assert for_models.search_both(result, "read") == expected
+    assert len(passes) == 2
+    hostile.close()
 
 
 def test_nothing_found(tmp_path: Path, notes: Path) -> None:

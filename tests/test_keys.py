@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ragqa.redaction import MARK, KeyFilter, redacted
+from ragqa.redaction import MARK, KeyFilter, redacted, traceback_text
 
 ENVIRONMENT_KEY = "sk-environment-8c1f/6f+2b=09"
 STORED_KEY = "sk-stored-51d7a0c2e94b"
@@ -190,3 +190,19 @@ def test_a_key_cut_into_pieces_is_found(cut: int) -> None:
 def test_without_a_key_each_piece_comes_at_once() -> None:
     without = KeyFilter([None])
     assert [without.add(piece) for piece in ("sk-", "st")] == ["sk-", "st"]
+
+
+def test_a_traceback_is_printed_without_keys_and_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", ENVIRONMENT_KEY)
+    text = traceback_text(RuntimeError(f"\x1b[31mPOST {ENVIRONMENT_KEY}"))
+    assert text == f"RuntimeError: \ufffd[31mPOST {MARK}\n"
+
+
+def test_what_fails_by_a_fault_of_ones_own_is_written_without_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ragqa.mcp_server import _say
+
+    monkeypatch.setenv("SOME_API_KEY", ENVIRONMENT_KEY)
+    assert _say("search", LookupError(ENVIRONMENT_KEY)).startswith("search failed (LookupError).")
+    assert capsys.readouterr().err == f"LookupError: {MARK!r}\n".replace("'", "")

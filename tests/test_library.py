@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -137,6 +139,46 @@ def test_models_stay_loaded(
     for _ in range(2):
         assert library.ask(QUESTION, "fake").text.startswith("Use 60 grams")
     assert found == ["fake"]
+
+
+def test_a_model_is_loaded_once_whatever_name_or_config_asks_for_it(
+    library: Library, fake_models: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import llm
+
+    llm.set_alias("nick", "fake")
+    get_model = llm.get_model
+    # As llm does with models of plugins: anew each time, with nothing loaded.
+    monkeypatch.setattr(llm, "get_model", lambda name: copy.copy(get_model(name)))
+    for name, config in (("fake", None), ("nick", None), ("fake", "dense")):
+        library.ask(QUESTION, name, config)
+    assert len({id(prompt.model) for prompt in fake_models.answering.prompts}) == 1
+
+
+def test_a_question_that_is_cancelled_does_not_wait_for_the_model(
+    library: Library, fake_models: SimpleNamespace
+) -> None:
+    never, answering = threading.Event(), threading.Event()
+
+    class Hanging:
+        def __iter__(self) -> Iterator[str]:
+            answering.set()
+            never.wait(8)
+            yield "Use 60 grams."
+
+    fake_models.answering.answer = Hanging()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(library.ask, QUESTION, "fake")
+        assert answering.wait(30)
+        start = time.monotonic()
+        with pytest.raises(StoppedError):
+            library.ask(QUESTION, "fake", stopped=lambda: time.monotonic() > start + 1)
+        assert time.monotonic() - start < 5
+        # Nothing is loaded for it, and it answers beside the other.
+        assert "60 grams" in library.ask(QUESTION, "extractive").text
+        assert not first.done()
+        never.set()
+        assert first.result().text == "Use 60 grams."
 
 
 def test_an_answer_stops_when_nobody_waits_and_frees_the_corpus(

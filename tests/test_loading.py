@@ -7,17 +7,18 @@ import os
 import pickle
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ragqa import checkpoints
-from ragqa.checkpoints import pin, split_revision
+from ragqa import Pipeline
+from ragqa.checkpoints import indexed_revision, split_revision
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
 from ragqa.config import parse_config
+from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
 from ragqa.stages import check_stages
 from tests.checkpoints import native
@@ -26,8 +27,14 @@ FIRST, SECOND = "1" * 40, "2" * 40
 NAME = "acme/tiny"
 
 
-def encode(model: str) -> SentenceTransformersEncoder:
-    return SentenceTransformersEncoder(EncoderSettings(model=model), "cpu", "float32")
+def encode(model: str, revision: str | None = None) -> SentenceTransformersEncoder:
+    return SentenceTransformersEncoder(EncoderSettings(model=model), "cpu", "float32", revision)
+
+
+def described(connection: sqlite3.Connection, model: str, weights: str) -> None:
+    """Note in a corpus that it was indexed with this model."""
+    description = json.dumps({"model": model, "weights": weights})
+    connection.execute("INSERT INTO encoders (fingerprint, description) VALUES (?, ?)", [model, description])
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +45,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def checkpoint(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "checkpoint"))
-
-
-@pytest.fixture(autouse=True)
-def unpinned() -> Iterator[None]:
-    yield
-    checkpoints._pinned.clear()
 
 
 def as_pytorch(folder: Path, payload: object = None) -> Path:
@@ -165,22 +166,53 @@ def test_a_hub_model_is_the_newest_unless_its_name_says_a_commit(hub: Path) -> N
 
 
 def test_a_hub_model_stays_at_the_revision_that_indexed_the_corpus(hub: Path) -> None:
-    with sqlite3.connect(":memory:") as connection:
-        connection.execute("CREATE TABLE encoders (description TEXT)")
-        for model, weights in ((NAME, FIRST), ("all-MiniLM-L6-v2", "5" * 64), ("other", "unknown")):
-            description = json.dumps({"model": model, "weights": weights})
-            connection.execute("INSERT INTO encoders VALUES (?)", [description])
-        pin(connection)
-    assert checkpoints._pinned == {NAME: FIRST}
-    assert encode(NAME).identity["weights"] == FIRST
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE encoders (fingerprint TEXT, description TEXT)")
+        for model, weights in (
+            (NAME, FIRST),
+            ("all-MiniLM-L6-v2", "5" * 64),
+            ("other", "unknown"),
+            (f"{NAME}@{SECOND}", SECOND),
+        ):
+            described(connection, model, weights)
+        assert indexed_revision(connection, "all-MiniLM-L6-v2") is None
+        assert indexed_revision(connection, "other") is None
+        revision = indexed_revision(connection, NAME)
+    assert revision == FIRST
+    held = encode(NAME, revision)
+    # The identity has the name as the config has it, so that stored vectors stay good.
+    assert (held.identity["model"], held.identity["weights"]) == (NAME, FIRST)
     # What a config asks for by its name it gets.
-    assert encode(f"{NAME}@{SECOND}").identity["weights"] == SECOND
+    assert encode(f"{NAME}@{SECOND}", revision).identity["weights"] == SECOND
 
 
-def test_a_file_without_encoders_pins_nothing() -> None:
-    with sqlite3.connect(":memory:") as connection:
-        pin(connection)
-    assert not checkpoints._pinned
+def test_a_file_without_encoders_has_no_revisions() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        assert indexed_revision(connection, NAME) is None
+
+
+@pytest.mark.parametrize("stage", ["rerank", "retrieve"])
+def test_corpora_side_by_side_each_have_the_revision_that_indexed_them(
+    hub: Path, db: Path, tmp_path: Path, stage: str
+) -> None:
+    type_ = {"rerank": "colbert", "retrieve": "colbert-index"}[stage]
+    parts = {"retrieve": {"type": "fts"}, stage: {"type": type_, "model": NAME}}
+    config = parse_config({**parts, "device": "cpu", "dtype": "float32"}, "tiny")
+    pipelines = []
+    for revision in (FIRST, SECOND, None):
+        copied = Path(shutil.copy(db, tmp_path / f"{revision}.db"))
+        if revision is not None:
+            with Corpus.open(copied) as corpus, corpus.connection:
+                described(corpus.connection, NAME, revision)
+        pipelines.append(Pipeline.from_config(config, copied))
+    # Opened one after the other, and asked only then: the last one opened says nothing for the others.
+    weights = [
+        pipeline.derived()[type_].store.encoder.identity["weights"]  # type: ignore[attr-defined]
+        for pipeline in pipelines
+    ]
+    assert weights == [FIRST, SECOND, SECOND]
+    for pipeline in pipelines:
+        pipeline.close()
 
 
 def test_branches_and_tags_are_no_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,35 @@ def test_nothing_found_asks_no_model(db: Path, fake_models: SimpleNamespace) -> 
     assert fake_models.answering.prompts == []
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_refusal_without_the_model_is_told_as_a_sentence_whether_or_not_answers_are_checked(
+    db: Path, check: bool
+) -> None:
+    told: list[tuple[str, object]] = []
+    config = load_config("fts").model_copy(update={"check": check})
+    with Pipeline.from_config(config, db) as pipeline:
+        pipeline.ask("zyzzyva?", model="extractive", on_sentence=lambda *parts: told.append(parts))
+    assert told == [(REFUSAL, None)]
+
+
+def test_a_config_that_cannot_be_used_leaves_no_corpus_open(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Path] = []
+    close = Corpus.close
+    monkeypatch.setattr(Corpus, "close", lambda corpus: (closed.append(corpus.path), close(corpus)))
+    with pytest.raises(UsageError, match="no retriever 'nope'"):
+        Pipeline.from_config(parse_config({"retrieve": {"type": "nope"}}, "nope"), db)
+    assert closed == [db]
+
+
+def test_what_is_worth_knowing_is_told(db: Path) -> None:
+    notes: list[str] = []
+    config = parse_config({"retrieve": {"type": "dense", "codec": "float32"}}, "anew")
+    with Pipeline.from_config(config, db, notes.append) as pipeline:
+        assert pipeline._resources.note == notes.append
+
+
 def test_a_model_that_refuses_has_refused(pipeline: Pipeline, fake_models: SimpleNamespace) -> None:
     fake_models.answering.answer = ["The documents do ", "not answer this."]
     answer = pipeline.ask(QUESTION, model="fake")

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from ragqa.types import CheckedSentence, Citation, Context
 
-_MARK = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
+# What cites passages: [n], [n, m].
+MARK = r"\[\d+(?:\s*[,;]\s*\d+)*\]"
+_MARK = re.compile(MARK)
 # Code has brackets with numbers in it that cite nothing. A block that never ends is code to the end of
 # the text; code within a line ends in its paragraph, else its backtick is a backtick.
 _CODE = re.compile(
@@ -31,7 +33,7 @@ def citation_marks(text: str) -> Iterator[re.Match[str]]:
 
 def mark_numbers(mark: re.Match[str]) -> list[int]:
     """Return the numbers in a mark. None is so long that it could stand for a passage and cost time."""
-    return [int(number[:9]) for number in re.findall(r"\d+", mark.group(1))]
+    return [int(number[:9]) for number in re.findall(r"\d+", mark[0])]
 
 
 def cited_numbers(text: str) -> list[int]:

@@ -107,11 +107,6 @@ def akin(name: str, others: Mapping[str, Sequence[str]]) -> bool:
     return any(other.startswith(name) or name.startswith(other) for other in others.get(name[:_ALIKE], ()))
 
 
-def plain_words(text: str) -> str:
-    """Return all words of a text in small letters, a space before and after each."""
-    return " ".join(["", *(match[0].lower() for match in re.finditer(r"\w+", text)), ""])
-
-
 def unmarked(sentence: str) -> str:
     """Return a sentence without its citations, the space before them, and marks of lists and headings."""
     pieces, position = [], 0

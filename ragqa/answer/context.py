@@ -141,10 +141,10 @@ def passage_date(passage: Passage) -> str:
 def _header(block: ContextBlock) -> str:
     passage = block.first
     steps = [_label(step) for step in (passage.title or passage.document_id, *passage.headings)]
-    title = _short(" > ".join(step for step in steps if step), LONGEST_TITLE)
+    title = shortened(" > ".join(step for step in steps if step), LONGEST_TITLE)
     about = ", ".join(
         part
-        for part in (_label(passage_date(passage)), _short(_label(passage.source), LONGEST_SOURCE))
+        for part in (_label(passage_date(passage)), shortened(_label(passage.source), LONGEST_SOURCE))
         if part
     )
     return " ".join(part for part in (f"[{block.number}]", title, f"({about})" if about else "") if part)
@@ -155,7 +155,8 @@ def _label(text: str) -> str:
     return _NUMBER.sub(r"(\1)", " ".join(for_model(text).split()))
 
 
-def _short(text: str, length: int) -> str:
+def shortened(text: str, length: int) -> str:
+    """Return `text`, or as much of it and an ellipsis as `length` characters hold."""
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import llm
     from llm.logs import LogStore
 
+    from ragqa.answer.limits import TimeLimits
     from ragqa.answer.models import Fit
 
 # Of the context's tokens, what earlier turns may take; of theirs, what one question and one answer may.
@@ -73,12 +74,17 @@ def _cut(text: str, limit: int, count: Callable[[str], int]) -> str:
 
 
 def stand_alone(
-    question: str, conversation: Conversation, model: llm.Model, options: Mapping[str, Any]
+    question: str,
+    conversation: Conversation,
+    model: llm.Model,
+    options: Mapping[str, Any],
+    limits: TimeLimits | None = None,
 ) -> str:
     """Return a follow-up question as one that can be searched by itself.
 
     `model` rewrites it, which is not logged. Where what it writes is no such question, and for a model
-    that is too small to be asked, one that leans on the question before is joined with that one's words.
+    that is too small to be asked or takes longer than `limits`, one that leans on the question before is
+    joined with that one's words.
     The first question of a conversation stays as it is.
     """
     from ragqa.answer.extractive import Extractive
@@ -91,14 +97,19 @@ def stand_alone(
         # SmolLM2-135M answered, or repeated its instructions: it wrote no question for any of 20 follow-ups,
         # in 5 seconds each. Joined by the rule, the right note came first for 14 of them and second for 5.
         if fitting.window is None:
-            rewritten = rewrite(question, conversation, model, options, fitting)
+            rewritten = rewrite(question, conversation, model, options, fitting, limits)
             if rewritten:
                 return rewritten
     return join(question, [turn.question for turn in conversation.turns])
 
 
 def rewrite(
-    question: str, conversation: Conversation, model: llm.Model, options: Mapping[str, Any], fitting: Fit
+    question: str,
+    conversation: Conversation,
+    model: llm.Model,
+    options: Mapping[str, Any],
+    fitting: Fit,
+    limits: TimeLimits | None = None,
 ) -> str:
     """Return what `model` makes of a follow-up question; "" when that is no question like it, or it fails."""
     from ragqa.answer.generate import generate
@@ -109,7 +120,7 @@ def rewrite(
     prompt = fill_prompt(template, {"history": history, "input": question})
     reply = ""
     try:
-        for piece in generate(model, prompt, options, log=False, note=lambda text: None):
+        for piece in generate(model, prompt, options, log=False, limits=limits, note=lambda text: None):
             reply += piece
             if len(reply) > LONGEST_REPLY:
                 # Too long for a question; the rest is not waited for.

@@ -110,7 +110,7 @@ class EvidenceReader:
         spans = source.encoder.document_spans([text for text, _ in texts])
         for number, (passage, (_, prefix)) in enumerate(zip(lacking.values(), texts, strict=True)):
             vectors = matrix.vectors[matrix.offsets[number] : matrix.offsets[number + 1]]
-            self._read[passage.id] = Evidence(passage.text, vectors, _moved(spans[number], prefix, 0))
+            self._read[passage.id] = Evidence(passage.text, vectors, _moved(spans[number], prefix))
 
     def _joined(self, block: ContextBlock) -> Evidence:
         parts = [self._read[passage.id] for passage in block.passages]
@@ -135,14 +135,14 @@ def rank_texts(encoder: TokenEncoder, question: str, texts: Sequence[str]) -> li
     return [rank_sentences(question, query, evidence) for evidence in encoded_evidence(encoder, texts)]
 
 
-def _moved(spans: Spans, prefix: int, offset: int) -> Spans:
-    """Return spans of an encoded text as spans of a block: those of its title become TITLE, both ends.
+def _moved(spans: Spans, prefix: int) -> Spans:
+    """Return spans of an encoded text as spans of its passage: those of its title become TITLE, both ends.
 
-    The text proper begins at `prefix` in what was encoded and at `offset` in the block.
+    The passage's own text begins at `prefix` in what was encoded.
     """
     special = spans[:, 1:] == 0
     title = ~special & (spans[:, 1:] <= prefix)
-    moved: Spans = np.where(special, 0, np.where(title, TITLE, spans + (offset - prefix)))
+    moved: Spans = np.where(special, 0, np.where(title, TITLE, spans - prefix))
     return moved
 
 

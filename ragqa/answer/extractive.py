@@ -104,7 +104,7 @@ def say(candidate: Candidate) -> str:
     """
     text = _MARKUP.sub("", for_model(candidate.text))
     for own in citation_marks(text):
-        text = f"{text[: own.start()]}({own[1]}){text[own.end() :]}"
+        text = f"{text[: own.start()]}({own[0][1:-1]}){text[own.end() :]}"
     mark = "\n" if _ENDS_IN_CODE.search(text.rstrip()) else " "
     return f"{text}{mark}[{candidate.number}]"
 

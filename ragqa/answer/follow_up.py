@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ragqa.answer.claims import content_words
 from ragqa.answer.refusal import is_refusal
+from ragqa.retrieve.match import WORD
 from ragqa.retrieve.stopwords import ENGLISH
 from ragqa.types import Turn
 
@@ -18,7 +19,6 @@ FEW_WORDS = 3
 MOST_JOINED = 8
 LONGEST_WORD = 60
 
-_WORD = re.compile(r"\w+(?:[-.'’/:+]\w+)*")
 _OPENING = re.compile(
     r"\s*(?:(?:and|but|or|so|then|also|what about|how about|what if)\b|(?:why|how)(?: (?:not|so))?\W*\Z)",
     re.I,
@@ -83,7 +83,7 @@ def join(question: str, before: Sequence[str]) -> str:
 def _joined(question: str, before: str) -> str:
     if not before or not leans(question):
         return question
-    own = {word.lower() for word in _WORD.findall(question)}
+    own = {word.lower() for word in WORD.findall(question)}
     # The subject stands in brackets already when that question was a follow-up as well.
     inner = _JOINED.search(before)
     words = [*_content(inner[1] if inner else ""), *_content(_JOINED.sub("", before))]
@@ -128,7 +128,7 @@ def _content(text: str) -> list[str]:
     """Return the words of a text that are not grammar; "shot-scraper" is one."""
     return [
         word
-        for word in _WORD.findall(text)
+        for word in WORD.findall(text)
         if any(part and part not in ENGLISH for part in re.split(r"[\W_]+", word.lower()))
     ]
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _LOGGING = threading.Lock()
-# Models in this process that did not stop when they were told to, and what they are still at.
-_left_behind: list[tuple[llm.Model, threading.Thread]] = []
+# The ids of models in this process that did not stop when they were told to, and what they are still at.
+_left_behind: list[tuple[str, threading.Thread]] = []
+_LEAVING = threading.Lock()
 # How long a question waits for the model to be done with what it was stopped at.
 STILL_BUSY_S = 10.0
 
@@ -130,30 +131,35 @@ def _pieces(
             # What goes wrong in whoever takes the pieces is not the model's failure.
             with _failures(model, key):
                 piece = puller.next()
+                if piece is not None and not isinstance(piece, str):
+                    raise TypeError(f"it said {type(piece).__name__}, and not text")
             if piece is None:
                 return
             yield piece
     finally:
         if not puller.stop() and _is_in_process(model):
-            _left_behind.append((model, puller.thread))
+            with _LEAVING:
+                _left_behind.append((model.model_id, puller.thread))
 
 
 def _is_in_process(model: llm.Model) -> bool:
     """Tell whether a model is loaded in this process, where it cannot do two things at once."""
     from ragqa.answer.models import fit
 
+    # Not `is_remote`: of a plugin of which neither is known the next question should not have to wait.
     return fit(model).window is not None
 
 
 def _wait_for(model: llm.Model) -> None:
     """Wait until a model in the process is done with what it was stopped at: it cannot do two things."""
-    _left_behind[:] = [(other, thread) for other, thread in _left_behind if thread.is_alive()]
-    for other, thread in list(_left_behind):
-        # A server may have copied it: what is loaded is the same.
-        if other.model_id == model.model_id:
-            thread.join(STILL_BUSY_S)
-            if thread.is_alive():
-                raise RagqaError(f"The model {model.model_id} is still busy with an earlier question.")
+    with _LEAVING:
+        _left_behind[:] = [(other, thread) for other, thread in _left_behind if thread.is_alive()]
+        # By their ids: a server may have copied the model, and what is loaded is the same.
+        busy = [thread for other, thread in _left_behind if other == model.model_id]
+    for thread in busy:
+        thread.join(STILL_BUSY_S)
+        if thread.is_alive():
+            raise RagqaError(f"The model {model.model_id} is still busy with an earlier question.")
 
 
 @contextmanager
@@ -163,6 +169,11 @@ def _failures(model: llm.Model, key: str | None) -> Iterator[None]:
         yield
     except OvertimeError as error:
         raise RagqaError(f"The model {model.model_id} {_overtime(error)}") from TimeoutError()
+    except SystemExit as error:
+        # A plugin that gives up ends its answer, and not the program.
+        said = " ".join(redacted(str(error), [key]).split())
+        reason = "it wanted to end the program" + (f": {said}" if said else "")
+        raise RagqaError(f"The model {model.model_id} failed: {reason}") from error
     except Exception as error:
         reason = " ".join(redacted(str(error), [key]).split()) or type(error).__name__
         raise RagqaError(f"The model {model.model_id} failed: {reason}") from error
@@ -179,7 +190,7 @@ def _key(model: llm.Model) -> str | None:
     """Return the key that `model` is called with; None where it has none, and where that cannot be told."""
     try:
         return model.get_key()
-    except Exception:
+    except (Exception, SystemExit):
         return None
 
 

@@ -99,6 +99,17 @@ def fit(model: llm.Model) -> Fit:
     return Fit(SMALL_CONTEXT_TOKENS, "sentences", "small", count, window=llama.n_ctx())
 
 
+def is_remote(model: llm.Model) -> bool:
+    """Tell whether a model is asked over a network: by its key, or by the part of llm that speaks to servers.
+
+    Such a model may be asked several things at once.
+    """
+    import llm
+
+    keyed = isinstance(model, llm.KeyModel) or bool(model.needs_key)
+    return keyed or type(model).__module__.startswith("llm.default_plugins.openai")
+
+
 def usable_default() -> str | None:
     """Return the default model that the user set in `llm`, if its key is there too."""
     import llm

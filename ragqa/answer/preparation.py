@@ -15,6 +15,7 @@ from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS, Fit, fit
 from ragqa.answer.prompts import load_prompt, render_prompt
 from ragqa.answer.request import ModelRequest
 from ragqa.answer.support import Source, SupportChecker
+from ragqa.colbert.encoder import TokenEncoder
 from ragqa.config import Config
 from ragqa.errors import UsageError
 from ragqa.timing import timed
@@ -42,6 +43,11 @@ class Preparation:
         self._evidence_source = evidence_source
         self._check_source = check_source
         self._templates: dict[str, Template] = {}
+
+    @property
+    def limits(self) -> TimeLimits:
+        """How long the config lets a model take."""
+        return TimeLimits(self._config.timeout.silence_s, self._config.timeout.total_s)
 
     def prompt_text(self, model: llm.Model) -> str:
         """Return the prompt that `model` is sent, before question and context are filled in.
@@ -75,17 +81,17 @@ class Preparation:
             room = _room(fitting, f"{bare.system or ''}\n{bare.text}", model.model_id)
             context = self._context(result, fitting, room, reader)
             candidates = (
-                _scored_sentences(result.question, context, reader) if isinstance(model, Extractive) else None
+                scored_sentences(result.question, context, reader) if isinstance(model, Extractive) else None
             )
         hopeless = not context.blocks
-        checker = None
+        support = None
         if not hopeless and (check or self._config.refuse is not False):
             with timed(timings, "check"):
                 source = self._check_source()
                 checking = reader if source is self._evidence_source() else EvidenceReader(lambda: source)
                 hopeless = self._unanswerable(result, checking, source)
                 if check and not hopeless:
-                    checker = _checker(context, checking, source)
+                    support = checker(context, checking, source.encoder)
         return ModelRequest(
             search=result,
             context=context,
@@ -95,10 +101,10 @@ class Preparation:
             timings_ms=timings,
             count=None if fitting.window is None else fitting.count,
             candidates=candidates,
-            checker=checker,
+            checker=support,
             conversation_id=conversation.id,
             hopeless=hopeless,
-            limits=TimeLimits(self._config.timeout.silence_s, self._config.timeout.total_s),
+            limits=self.limits,
         )
 
     def _template(self, fitting: Fit) -> Template:
@@ -127,16 +133,17 @@ class Preparation:
         return answerability(result.question, query, hits_evidence(reader, result.hits)) < threshold
 
 
-def _checker(context: Context, reader: EvidenceReader, source: TokenSource) -> SupportChecker:
+def checker(context: Context, reader: EvidenceReader, encoder: TokenEncoder) -> SupportChecker:
+    """Return what checks an answer against the context; `reader` reads vectors that `encoder` made."""
     evidence = reader.read([whole(block) for block in context.blocks])
     sources = [
         Source(block.number, read, " > ".join((block.first.title, *block.first.headings)))
         for block, read in zip(context.blocks, evidence, strict=True)
     ]
-    return SupportChecker(sources, source.encoder)
+    return SupportChecker(sources, encoder)
 
 
-def _scored_sentences(question: str, context: Context, reader: EvidenceReader) -> Sequence[Candidate]:
+def scored_sentences(question: str, context: Context, reader: EvidenceReader) -> Sequence[Candidate]:
     """Return the sentences scored from stored vectors, so that `extractive` encodes nothing again."""
     ranked = reader.rank(question, [whole(block) for block in context.blocks])
     return [

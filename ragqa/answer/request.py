@@ -68,9 +68,9 @@ class ModelRequest:
     ) -> Generator[str, None, Answer]:
         """Yield the pieces of the model's answer, which joined are its text, and return the answer.
 
-        `on_sentence` is told each sentence with its check; without a checker it is told nothing. With
-        `log` the answer is shown by `llm logs`. Raises RagqaError when the model fails or takes too
-        long.
+        `on_sentence` is told each sentence with its check; without a checker it is told nothing. The refusal
+        of a hopeless request it is told in any case, without a check. With `log` the answer is shown by
+        `llm logs`. Raises RagqaError when the model fails or takes too long.
         """
         from ragqa.answer.extractive import Extractive
 

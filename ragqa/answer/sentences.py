@@ -10,6 +10,8 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from ragqa.answer.citations import MARK
+
 Span = tuple[int, int]
 
 # What may be one sentence with what it introduces; longer code stands alone.
@@ -19,11 +21,10 @@ _FENCE = re.compile(r"^(?P<mark>`{3,}|~{3,})[^\n]*\n.*?(?:^(?P=mark)[^\n]*$|\Z)"
 _BLANK = re.compile(r"\n[ \t]*\n")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+]|\d+[.)])[ \t]+|#{1,6}[ \t]|\|)")
 _END = re.compile(r"(?<=[.!?…])[\"'”’)\]*_`]*\s+(?=[\"'“‘(\[*_`]*[A-Z0-9])|(?<=[。！？])")
-_MARK = r"\[\d+(?:\s*[,;]\s*\d+)*\]"
 # Alone on a line they cite what is above, as after a code block.
-_MARKS_ALONE = rf"[ \t]*{_MARK}(?:[ \t]*{_MARK})*[ \t]*$"
+_MARKS_ALONE = rf"[ \t]*{MARK}(?:[ \t]*{MARK})*[ \t]*$"
 _MARKS_AFTER = re.compile(
-    rf"(?P<end>[.!?…。！？][\"'”’)*_`]*)(?P<marks>(?:[ \t]*{_MARK})+(?:\n{_MARKS_ALONE})*)|^{_MARKS_ALONE}",
+    rf"(?P<end>[.!?…。！？][\"'”’)*_`]*)(?P<marks>(?:[ \t]*{MARK})+(?:\n{_MARKS_ALONE})*)|^{_MARKS_ALONE}",
     re.M,
 )
 _MARKS_BELOW = re.compile(rf"(?:\s*^{_MARKS_ALONE})+", re.M)

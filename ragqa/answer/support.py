@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ragqa.answer.citations import cited_numbers
 from ragqa.answer.claims import Word, akin, claims_nothing, content_words, heads, unmarked
 from ragqa.answer.evidence import TITLE, TITLE_SHARE, Evidence
-from ragqa.answer.sentences import Span, answer_sentences, split_sentences
+from ragqa.answer.sentences import Span, split_sentences
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
 from ragqa.colbert.maxsim import best_matches, offsets_of
 from ragqa.types import CheckedSentence, Verdict
@@ -129,11 +129,11 @@ class SupportChecker:
 
     def check(self, text: str, span: Span) -> CheckedSentence | None:
         """Check the sentence `text[start:end]` of an answer; None when it claims nothing."""
-        return next(iter(self._check(text, [span])), None)
-
-    def check_answer(self, text: str) -> tuple[CheckedSentence, ...]:
-        """Check the sentences of an answer that claim something, in order."""
-        return tuple(self._check(text, answer_sentences(text)))
+        sentence = text[slice(*span)]
+        if claims_nothing(sentence):
+            return None
+        (claim,) = self.claims([unmarked(sentence)])
+        return self._checked(text, span, claim)
 
     def claims(self, sentences: Sequence[str]) -> list[Claim]:
         """Compare sentences, without their citations, with all sources."""
@@ -144,11 +144,6 @@ class SupportChecker:
     def features(self, claim: Claim, numbers: Collection[int]) -> Features:
         """Return what speaks for a claim in the blocks of these numbers, taken together."""
         return _features(claim, [self._blocks[number] for number in numbers])
-
-    def _check(self, text: str, spans: Sequence[Span]) -> list[CheckedSentence]:
-        claiming = [span for span in spans if not claims_nothing(text[slice(*span)])]
-        claims = self.claims([unmarked(text[slice(*span)]) for span in claiming])
-        return [self._checked(text, *parts) for parts in zip(claiming, claims, strict=True)]
 
     def _claim(self, sentence: str, vectors: Vectors, spans: Spans) -> Claim:
         words = content_words(sentence)

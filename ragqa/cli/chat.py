@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import typer
 from ragqa.cli import show, show_answer
 from ragqa.cli.options import ConfigName, Db, Device, ModelName, ModelOptions, PromptName, model_options
 from ragqa.cli.question import open_pipeline
-from ragqa.errors import RagqaError, UsageError, unknown_name
+from ragqa.errors import UsageError, sentence, unknown_name
 
 if TYPE_CHECKING:
     from ragqa.chat import Chat
@@ -93,10 +92,12 @@ def _converse(talk: Chat, on_terminal: bool) -> bool:
                 raise
             print()
             show.note("Stopped.")
-        except (RagqaError, sqlite3.Error) as error:
+        except Exception as error:
+            said = sentence(error)
+            if said is None:
+                raise
             worked = False
             sys.stdout.flush()
-            said = error if isinstance(error, RagqaError) else f"The corpus file could not be used: {error}."
             show.error(f"Error: {said}")
     return worked
 
@@ -170,10 +171,8 @@ def _sources(talk: Chat, argument: str) -> None:
     answer = talk.last_answer()
     cited = {citation.number for citation in answer.citations}
     for block in answer.context.blocks:
-        passage = block.first
-        where = passage.source if passage.source.startswith("http") else passage.document_id
         mark = ", cited" if block.number in cited else ""
-        show.say(f"[{block.number}] {passage.title or passage.document_id} ({where}{mark})")
+        show.say(f"[{block.number}] {show_answer.reference(block.first, mark)}")
         show.say_text(textwrap.indent(block.text.strip(), "    ") + "\n")
     if not answer.context.blocks:
         show.say("The last answer was given without passages.")

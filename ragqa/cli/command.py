@@ -16,8 +16,6 @@ from ragqa.cli import manual, show
 def _be_quiet(ctx: typer.Context, quiet: bool) -> bool:
     if quiet and not ctx.resilient_parsing:
         show.be_quiet()
-        # Until the command is done: its error is to be told.
-        ctx.call_on_close(lambda: show.be_quiet(False))
     return quiet
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -300,7 +300,7 @@ def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run
     """Run the matrix with its progress shown, say what did not go well, and return the runs."""
     from ragqa.evaluate.matrix import run_matrix
 
-    with nullcontext(_ignore) if show.is_quiet() else show_runs.matrix_progress() as on_progress:
+    with show_runs.matrix_progress() as on_progress:
 
         def advance(progress: Progress) -> None:
             # Told of no question yet, once the plan is known to be sound: an error has a line of its own.
@@ -312,10 +312,6 @@ def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run
     finished = store.find([str(number) for number in numbers])
     show_runs.note_troubles(finished)
     return finished
-
-
-def _ignore(progress: Progress) -> None:
-    """Show nothing of it, for --quiet."""
 
 
 def _check_models(pipelines: Sequence[Pipeline], plan: Plan, judge: str | None) -> None:

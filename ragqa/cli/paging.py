@@ -8,13 +8,14 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
-import unicodedata
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import PurePath
 
-from ragqa.cli.show import is_plain
+from ragqa.cli.show import is_plain, width
 
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
 
@@ -54,7 +55,22 @@ def paged(wanted: bool) -> Iterator[None]:
         return
     import click
 
-    click.echo_via_pager(text, color=colours and not is_plain())
+    with _interrupts_left_to_pager():
+        click.echo_via_pager(text, color=colours and not is_plain())
+
+
+@contextmanager
+def _interrupts_left_to_pager() -> Iterator[None]:
+    """Let Ctrl-C reach the pager alone, also while it is still being given its text."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # A handler of Python's, unlike SIG_IGN, is not handed on to the pager.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_dumb() -> bool:
@@ -63,13 +79,7 @@ def is_dumb() -> bool:
 
 def rows(text: str, columns: int) -> int:
     """Return how many rows of a terminal `text` takes: lines that are too long go on in the next."""
-    return sum(max(1, math.ceil(_width(line) / columns)) for line in _STYLE.sub("", text).splitlines())
-
-
-def _width(line: str) -> int:
-    if line.isascii():
-        return len(line)
-    return len(line) + sum(unicodedata.east_asian_width(char) in "WF" for char in line)
+    return sum(max(1, math.ceil(width(line) / columns)) for line in _STYLE.sub("", text).splitlines())
 
 
 def _prepare_pager() -> bool:

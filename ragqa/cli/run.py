@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
 from ragqa.cli.main import was_interrupted
 from ragqa.cli.show import error as tell
-from ragqa.cli.show import plain
-from ragqa.errors import RagqaError
+from ragqa.errors import RagqaError, sentence
 
 INTERRUPTED = 130
 
@@ -31,18 +28,15 @@ def run(program: Callable[[], object]) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except (RagqaError, sqlite3.Error, MemoryError) as error:
-        if "--debug" in sys.argv:
+    except Exception as error:
+        said = sentence(error)
+        if said is None and was_interrupted(error):
+            _leave(INTERRUPTED)
+        if said is None or "--debug" in sys.argv:
             _print_traceback(error)
         else:
-            said = error if isinstance(error, RagqaError) else _say(error)
-            tell(f"Error: {_without_keys(str(said))}")
+            tell(f"Error: {said}")
         _leave(error.exit_code if isinstance(error, RagqaError) else 1)
-    except Exception as error:
-        if was_interrupted(error):
-            _leave(INTERRUPTED)
-        _print_traceback(error)
-        _leave(1)
 
 
 def _leave(code: int | str | None) -> None:
@@ -54,18 +48,6 @@ def _leave(code: int | str | None) -> None:
 
 
 def _print_traceback(error: Exception) -> None:
-    # Its message may quote what is in a document, and Python itself would print that as it is.
-    text = "".join(traceback.format_exception(error))
-    print(plain(_without_keys(text)), end="", file=sys.stderr)
+    from ragqa.redaction import traceback_text
 
-
-def _without_keys(text: str) -> str:
-    from ragqa.redaction import redacted
-
-    return redacted(text)
-
-
-def _say(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "There is not enough memory for this."
-    return f"The corpus file could not be used: {error}."
+    print(traceback_text(error), end="", file=sys.stderr)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ragqa.redaction import redacted
 from ragqa.types import Hit
 from ragqa.untrusted import for_line, for_terminal, to_json
 
@@ -25,13 +27,9 @@ class _Voice:
 _voice = _Voice()
 
 
-def be_quiet(quiet: bool = True) -> None:
-    """Show no notes and no progress from now on, or show them again."""
-    _voice.quiet = quiet
-
-
-def is_quiet() -> bool:
-    return _voice.quiet
+def be_quiet() -> None:
+    """Show no notes and no progress from now on."""
+    _voice.quiet = True
 
 
 def is_plain() -> bool:
@@ -61,8 +59,8 @@ def note(text: str) -> None:
 
 
 def error(text: str) -> None:
-    """Tell the user, in a line, what went wrong."""
-    print(for_line(text), file=sys.stderr)
+    """Tell the user, in a line, what went wrong. What a server answered may be in it, and a key in that."""
+    print(for_line(redacted(text)), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -98,6 +96,14 @@ def print_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> No
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         say("  ".join(cells).rstrip())
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal `text` takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.category(char) in ("Mn", "Me", "Cf") for char in text)
 
 
 def size(count: float) -> str:

@@ -1,4 +1,4 @@
-"""How an answer looks: its sentences with their marks as they come, its sources, and its JSON."""
+"""How an answer looks: its sentences with their marks as they come, and its sources."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from ragqa.answer.remarks import closest, remarks
 from ragqa.cli.show import plain, say
 from ragqa.types import Answer, CheckedSentence, Passage
+from ragqa.untrusted import is_web
 
 
 class AnswerPrinter:
@@ -77,16 +78,17 @@ def print_after(answer: Answer) -> None:
     given = [(block.number, block.first) for block in answer.context.blocks]
     print("\nSources" if cited else "\nThe answer cites nothing. It was given")
     for number, passage in cited or given:
-        say(f"[{number}] {_reference(passage)}")
+        say(f"[{number}] {reference(passage)}")
 
 
 def _print_closest(answer: Answer) -> None:
     passages = closest(answer)
     print("\nClosest" if passages else "\nNo passage has anything to do with it.")
     for passage in passages:
-        say(f"- {_reference(passage)}")
+        say(f"- {reference(passage)}")
 
 
-def _reference(passage: Passage) -> str:
-    where = passage.source if passage.source.startswith("http") else passage.document_id
-    return f"{passage.title or passage.document_id} ({where})"
+def reference(passage: Passage, note: str = "") -> str:
+    """Return a passage's title and where it is: on the web, or in the corpus. `note` follows that."""
+    where = passage.source if is_web(passage.source) else passage.document_id
+    return f"{passage.title or passage.document_id} ({where}{note})"

@@ -1,16 +1,14 @@
-"""How an explanation looks: a shaded passage, a table of query words, or JSON."""
+"""How an explanation looks: a shaded passage, and a table of query words."""
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
-import unicodedata
+from collections.abc import Sequence
 
-from ragqa.cli.show import plain, say
-from ragqa.corpus.derived import indexed_text
-from ragqa.explain.segments import Segment, segments, shown
-from ragqa.explain.values import ExplainedHit, Explanation, Matches, QueryMatch
+from ragqa.cli.show import is_plain, plain, say, width
+from ragqa.explain.segments import Segment, segments, shown_text
+from ragqa.explain.values import ExplainedHit, Explanation, Matches, QueryMatch, QueryWord
 from ragqa.types import Hit
 from ragqa.untrusted import for_line
 
@@ -23,12 +21,9 @@ _MARKS = (("", ""), ("", ""), ("‹", "›"), ("‹", "›"), ("«", "»"))
 _WIDEST = 24
 
 
-def print_explanation(explanation: Explanation, color: bool | None = None) -> None:
-    """Print each hit's passage with its words shaded, and what each query word was worth to each stage.
-
-    `color` is what the terminal can do unless it is given.
-    """
-    color = has_color() if color is None else color
+def print_explanation(explanation: Explanation) -> None:
+    """Print each hit's passage with its words shaded, and what each query word was worth to each stage."""
+    color = has_color()
     for explained in explanation.hits:
         _print_hit(explained, explanation, color)
     if any(explained.matches for explained in explanation.hits):
@@ -36,15 +31,15 @@ def print_explanation(explanation: Explanation, color: bool | None = None) -> No
 
 
 def has_color() -> bool:
-    """Tell whether stdout shows colours, and the user wants them (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Tell whether stdout shows colours, and the user wants them."""
+    return sys.stdout.isatty() and not is_plain()
 
 
 def journey(explained: ExplainedHit, candidates: int) -> str:
     """Return which rank each stage gave a passage, and which it has in the end."""
     if explained.outside:
         return f"not among the {candidates:,} candidates"
-    steps = ", ".join(f"{stage} {rank}" for stage, rank in explained.ranks.items() if stage != "fusion")
+    steps = ", ".join(f"{stage} {rank}" for stage, rank in explained.steps)
     return f"{steps} -> rank {explained.hit.rank}"
 
 
@@ -62,19 +57,13 @@ def _print_hit(explained: ExplainedHit, explanation: Explanation, color: bool) -
     print(textwrap.indent(shaded, "     "))
     print()
     if explained.matches:
-        _print_table(explained)
+        _print_table(explained, explanation.query_words)
     else:
         say("     No stage of this config says which words matched.")
     for matches in explained.matches:
         if matches.note:
             say(f"     {matches.stage}: {matches.note}")
     print()
-
-
-def shown_text(explained: ExplainedHit) -> str:
-    """Return the text that the stages read of a hit."""
-    matches = shown(explained)
-    return matches.text if matches else indexed_text(explained.hit.passage)[0]
 
 
 def _shaded(segment: Segment, color: bool) -> str:
@@ -102,17 +91,15 @@ def _scores(hit: Hit) -> str:
     return ", ".join(f"{stage} {score:.4g}" for stage, score in hit.scores.items()) or "none"
 
 
-def _print_table(explained: ExplainedHit) -> None:
+def _print_table(explained: ExplainedHit, words: Sequence[QueryWord]) -> None:
     """Print a row per query word: for each stage its share, and the word that matches best."""
     columns = [{match.word: match for match in matches.query} for matches in reversed(explained.matches)]
-    words = sorted(
-        {word for column in columns for word in column},
-        key=lambda word: (word.end == 0, word.start, word.end, word.text),
-    )
     rows = [["query word"]]
     for matches in reversed(explained.matches):
         rows[0] += [matches.stage, "share", "best match"]
     for word in words:
+        if not any(word in column for column in columns):
+            continue
         row = [_short(word.text)]
         for column, matches in zip(columns, reversed(explained.matches), strict=True):
             row += _cells(column.get(word), matches)
@@ -121,10 +108,10 @@ def _print_table(explained: ExplainedHit) -> None:
     for matches in reversed(explained.matches):
         rows[-1] += [f"{matches.total:.2f}", "", ""]
     left = {0, *range(3, 3 * len(columns) + 1, 3)}
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [
-            _fill(cell, width, at in left) for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+            _fill(cell, wide, at in left) for at, (cell, wide) in enumerate(zip(row, widths, strict=True))
         ]
         say("     " + "  ".join(cells).rstrip())
 
@@ -144,12 +131,6 @@ def _short(text: str) -> str:
     return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}…"
 
 
-def _width(text: str) -> int:
-    """Return how many columns of a terminal `text` takes."""
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return len(text) + wide - sum(unicodedata.category(char) in ("Mn", "Me", "Cf") for char in text)
-
-
-def _fill(text: str, width: int, left: bool) -> str:
-    space = " " * (width - _width(text))
+def _fill(text: str, columns: int, left: bool) -> str:
+    space = " " * (columns - width(text))
     return text + space if left else space + text

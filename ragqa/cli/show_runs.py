@@ -188,14 +188,14 @@ def print_results(results: Sequence[Mapping[str, Any]]) -> None:
 @contextmanager
 def matrix_progress() -> Iterator[Callable[[Progress], None]]:
     """Show on stderr how far a matrix is: a bar on a terminal, elsewhere a line every half minute."""
+    if not has_bars():
+        yield _line_by_line()
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
-    if not has_bars():
-        yield _line_by_line()
-        return
     columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, TextColumn("{task.fields[about]}"), console=console, transient=True) as bars:
         task = bars.add_task("", total=None, about="")

@@ -9,13 +9,15 @@ from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder
 from ragqa.device import Compute, has_bfloat16, may_have_accelerator
 
 
-def _sentence_transformers(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
+def _sentence_transformers(
+    settings: EncoderSettings, compute: Compute, revision: str | None = None
+) -> TokenEncoder:
     """Return the engine on its device; on the CPU the embedded model runs without torch."""
 
     def engine() -> PoolingEncoder:
         from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
 
-        return SentenceTransformersEncoder(settings, compute.torch_device(), compute.dtype)
+        return SentenceTransformersEncoder(settings, compute.torch_device(), compute.dtype, revision)
 
     lean = compute.device in ("auto", "cpu") and compute.dtype in ("auto", "float32")
     if settings.model == "embedded" and lean:
@@ -31,19 +33,27 @@ def _torch_is_faster(compute: Compute) -> bool:
     return accelerator or (compute.dtype == "auto" and has_bfloat16())
 
 
-def _ragatouille(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
+def _ragatouille(settings: EncoderSettings, compute: Compute, revision: str | None = None) -> TokenEncoder:
     from ragqa.colbert.ragatouille.encoder import RagatouilleEncoder
 
-    return RagatouilleEncoder(settings, compute)
+    return RagatouilleEncoder(settings, compute, revision)
 
 
-ENGINES: dict[str, Callable[[EncoderSettings, Compute], TokenEncoder]] = {
+ENGINES: dict[str, Callable[..., TokenEncoder]] = {
     "sentence-transformers": _sentence_transformers,
     "ragatouille": _ragatouille,
 }
 
 
+def load_encoder(settings: EncoderSettings, compute: Compute, revision: str | None = None) -> TokenEncoder:
+    """Return the encoder that `settings` name, loaded once per process and revision.
+
+    A hub's model is taken at `revision`, unless its name says another one; None: the newest.
+    """
+    return _load(settings, compute, revision)
+
+
+# To a cache an argument that is given and one that is left out are two keys.
 @cache
-def load_encoder(settings: EncoderSettings, compute: Compute) -> TokenEncoder:
-    """Return the encoder that `settings` name, loaded once per process."""
-    return ENGINES[settings.engine](settings, compute)
+def _load(settings: EncoderSettings, compute: Compute, revision: str | None) -> TokenEncoder:
+    return ENGINES[settings.engine](settings, compute, revision)

@@ -29,6 +29,8 @@ BATCH_TOKENS = 1024
 WORTH_LOADING = 40_000
 # What a question brings along, the sentences of its answer, is no bulk, however often it comes.
 FEW = 2_000
+# In English a token has about as many characters, the space before it included.
+CHARACTERS = 4
 
 Ids = list[int]
 
@@ -62,10 +64,15 @@ class LeanEncoder:
         return self.encode_both(texts)[0]
 
     def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
+        # So many characters need not be cut into tokens to be known as no few.
+        read = CHARACTERS * self.document_tokens
+        many = sum(min(len(text), read) for text in texts) > CHARACTERS * FEW
+        if self._bulk_is_due and many:
+            return self._bulk.encode_both(texts)
         ids = [self._ids(text, self.document_tokens)[0] for text in texts]
         tokens = sum(map(len, ids))
-        if self._make_bulk is not None and tokens > FEW:
-            if self._encoded > WORTH_LOADING:
+        if many or tokens > FEW:
+            if self._bulk_is_due:
                 return self._bulk.encode_both(texts)
             self._encoded += tokens
         vectors: list[Vectors] = [np.zeros((0, self.dimensions), np.float32)] * len(ids)
@@ -99,6 +106,10 @@ class LeanEncoder:
         # One thread: a question is too short to share, and documents have a thread for each batch.
         folder = embedded.verified_folder()
         return onnx_session(cached_graph(folder / "model.safetensors"), weights=folder)
+
+    @property
+    def _bulk_is_due(self) -> bool:
+        return self._make_bulk is not None and self._encoded > WORTH_LOADING
 
     @cached_property
     def _bulk(self) -> PoolingEncoder:

@@ -21,13 +21,15 @@ BATCH = 32
 class SentenceTransformersEncoder:
     """A TokenEncoder on `sentence_transformers.MultiVectorEncoder`.
 
-    `device` and `dtype` are torch's names, `dtype` or "auto". Raises RagqaError when the model is
-    not there or cannot be loaded.
+    `device` and `dtype` are torch's names, `dtype` or "auto"; `revision` is as `load` has it. Raises
+    RagqaError when the model is not there or cannot be loaded.
     """
 
-    def __init__(self, settings: EncoderSettings, device: str, dtype: str = "auto") -> None:
+    def __init__(
+        self, settings: EncoderSettings, device: str, dtype: str = "auto", revision: str | None = None
+    ) -> None:
         is_embedded = settings.model == "embedded"
-        model = load_multi_vector(settings.model, device)
+        model = load_multi_vector(settings.model, device, revision)
         _set_lengths(model, settings)
         self._queries, self._documents = pair(model, device, dtype)
         self._remembered = Remembered(self._encode_questions)
@@ -36,7 +38,7 @@ class SentenceTransformersEncoder:
         )
         self.identity = embedded.identity(settings.document_tokens)
         if not is_embedded:
-            weights = weights_of(self._queries, settings.model)
+            weights = weights_of(self._queries, settings.model, revision)
             self.identity.update(model=settings.model, weights=weights, dimensions=self.dimensions)
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
@@ -130,13 +132,13 @@ def _features(encode: Callable[..., Any], texts: Sequence[str]) -> list[dict[str
     return features
 
 
-def load_multi_vector(model: str, device: str) -> MultiVectorEncoder:
+def load_multi_vector(model: str, device: str, revision: str | None = None) -> MultiVectorEncoder:
     """Return a checkpoint by folder or hub name, or the embedded one; RagqaError where it cannot be."""
     if model == "embedded":
         return _load_embedded(device)
     from sentence_transformers import MultiVectorEncoder
 
-    return load(MultiVectorEncoder, "ColBERT checkpoint", model, device)
+    return load(MultiVectorEncoder, "ColBERT checkpoint", model, device, revision)
 
 
 def _load_embedded(device: str) -> MultiVectorEncoder:

@@ -12,7 +12,9 @@ import string
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-_MARK = re.compile(r"\s*\[\d+(?:\s*[,;]\s*\d+)*\]")
+from ragqa.answer.citations import MARK
+
+_MARK = re.compile(rf"\s*{MARK}")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 

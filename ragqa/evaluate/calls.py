@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ragqa.errors import RagqaError
-
-if TYPE_CHECKING:
-    import llm
 
 _Value = TypeVar("_Value")
 
@@ -66,16 +63,6 @@ class Gate:
     def close_for(self, seconds: float) -> None:
         with self._lock:
             self._open_at = max(self._open_at, time.monotonic() + seconds)
-
-
-def is_remote(model: llm.Model) -> bool:
-    """Tell whether a model is behind a network, so that it may be called several times at once.
-
-    Those are the ones that take a key; a model in the process answers one question at a time.
-    """
-    import llm
-
-    return isinstance(model, llm.KeyModel) or bool(model.needs_key)
 
 
 def call(action: Callable[[], _Value], retries: Retries, gate: Gate) -> Outcome[_Value]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ragqa.answer.limits import TimeLimits
+from ragqa.answer.models import is_remote
 from ragqa.errors import RagqaError
-from ragqa.evaluate.calls import Outcome, Workers, call, is_remote
+from ragqa.evaluate.calls import Outcome, Workers, call
 from ragqa.evaluate.plan import Cell, Plan, corpus_fingerprint, make_cells
 from ragqa.evaluate.runs import RankedPassage, Reply, Result
 from ragqa.evaluate.store import RunStore

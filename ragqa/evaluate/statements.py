@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ragqa.answer.claims import Kind, content_words, plain_words
+from ragqa.answer.claims import Kind, content_words
 from ragqa.answer.sentences import split_sentences
 from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.retrieve.stopwords import ENGLISH
@@ -85,6 +85,11 @@ def state(question: str, answer: str) -> str:
     stated, found = _ASKING.subn(lambda _: answer, bare, count=1)
     stated = stated if found else f"{bare}: {answer}"
     return f"{stated[:1].upper()}{stated[1:]}."
+
+
+def plain_words(text: str) -> str:
+    """Return all words of a text in small letters, a space before and after each."""
+    return " ".join(["", *(match[0].lower() for match in re.finditer(r"\w+", text)), ""])
 
 
 def recased(question: str, text: str) -> str:
@@ -204,7 +209,8 @@ def _altered(text: str, passage: str, others: Strange, rng: random.Random) -> It
     has = {word.stem for word in content_words(passage)}
     for kind in ("number", "name"):
         places = [word for word in words if word.kind == kind]
-        if not places:
+        # Where no golden answer is capitalised there is no name to put in another's place.
+        if not places or (kind == "name" and not others.names):
             continue
         place = rng.choice(places)
         for _ in range(20):

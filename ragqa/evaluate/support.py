@@ -20,8 +20,9 @@ import typer
 
 from ragqa.answer.claims import claims_nothing, unmarked
 from ragqa.answer.evidence import EvidenceReader
-from ragqa.answer.extractive import Candidate, choose, say
-from ragqa.answer.support import MODEL, SUPPORTED, Features, Source, SupportChecker, SupportModel, verdict
+from ragqa.answer.extractive import choose, say
+from ragqa.answer.preparation import checker, scored_sentences
+from ragqa.answer.support import MODEL, SUPPORTED, Features, SupportModel, verdict
 from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
@@ -29,10 +30,11 @@ from ragqa.evaluate.fitting import Collections, Seed, Transfer, is_fitted, logis
 from ragqa.evaluate.questions import JudgedQuestion, load_questions
 from ragqa.evaluate.statements import OWN_WORDS, VERBATIM, Statement, Strange, statements, strange
 from ragqa.pipeline import Pipeline
-from ragqa.types import ContextBlock, Verdict
+from ragqa.types import Context, Verdict
 
 SENTENCES = 2
 EXTRACTED = "answer of extractive"
+TOO_FEW = "too few statements to say"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +123,18 @@ def _check(
     _, context = pipeline.context(question.text)
     made = statements(question, context.blocks, others, seed)
     reader = EvidenceReader(lambda: pipeline.check_source)
-    made += _extracted(reader, question.text, context.blocks)
+    made += _extracted(reader, question.text, context)
     made = [statement for statement in made if not claims_nothing(statement.text)]
-    sources = [
-        Source(block.number, evidence, " ".join((block.first.title, *block.first.headings)))
-        for block, evidence in zip(context.blocks, reader.read(context.blocks), strict=True)
-    ]
     encoder = _Encoded(
         pipeline.check_source.encoder, list(dict.fromkeys(statement.text for statement in made))
     )
-    checker = SupportChecker(sources, encoder)
+    checking = checker(context, reader, encoder)
+    numbers = [block.number for block in context.blocks]
     for statement in made:
         start = time.perf_counter()
-        (claim,) = checker.claims([statement.text])
-        by_block = {source.number: checker.features(claim, [source.number]) for source in sources}
-        together = checker.features(claim, statement.cited)
+        (claim,) = checking.claims([statement.text])
+        by_block = {number: checking.features(claim, [number]) for number in numbers}
+        together = checking.features(claim, statement.cited)
         times.append((time.perf_counter() - start) * 1000)
         given = {number: f for number, f in by_block.items() if number not in statement.hidden}
         yield Checked(statement, fitted, given, together)
@@ -157,16 +156,11 @@ class _Encoded:
         return [self._spans[text] for text in texts]
 
 
-def _extracted(reader: EvidenceReader, question: str, blocks: Sequence[ContextBlock]) -> list[Statement]:
+def _extracted(reader: EvidenceReader, question: str, context: Context) -> list[Statement]:
     """Return the sentences of the answer that the model `extractive` gives."""
-    candidates = [
-        Candidate(block.number, sentence.text, sentence.score)
-        for block, sentences in zip(blocks, reader.rank(question, blocks), strict=True)
-        for sentence in sentences
-    ]
     return [
         Statement(EXTRACTED, unmarked(say(candidate)), (candidate.number,), "supported")
-        for candidate in choose(candidates, SENTENCES)
+        for candidate in choose(scored_sentences(question, context, reader), SENTENCES)
     ]
 
 
@@ -201,15 +195,38 @@ def rows(checked: Sequence[Checked], model: SupportModel) -> list[Row]:
     return sorted(made, key=lambda row: (row.expected, row.kind))
 
 
-def summary(checked: Sequence[Checked], model: SupportModel) -> str:
-    """Return in a line how many wrong statements and how many right ones a model warns of."""
-    groups: dict[str, list[bool]] = {}
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The shares of the wrong statements and of the right ones that a model warns of."""
+
+    wrong: float
+    right: float
+
+    @property
+    def recall(self) -> float:
+        return self.wrong
+
+    @property
+    def precision(self) -> float:
+        """That of the warnings, were there as many right statements as wrong ones; 0 without a warning."""
+        return self.wrong / max(self.wrong + self.right, 1e-9)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.wrong:.3f} of the wrong and {self.right:.3f} of the right"
+            f" (precision {self.precision:.3f}, recall {self.recall:.3f})"
+        )
+
+
+def summary(checked: Sequence[Checked], model: SupportModel) -> Summary | None:
+    """Return how many statements a model warns of; None where there are no wrong or no right ones."""
+    warned: dict[bool, list[bool]] = {True: [], False: []}
     for one in checked:
         if one.statement.kind != EXTRACTED:
-            groups.setdefault(one.statement.expected, []).append(one.support(model) < SUPPORTED)
-    shares = {name: statistics.fmean(warned) for name, warned in groups.items()}
-    wrong = [warned for name, group in groups.items() if name != "supported" for warned in group]
-    return f"{statistics.fmean(wrong):.3f} of the wrong and {shares['supported']:.3f} of the right"
+            warned[one.statement.expected == "supported"].append(one.support(model) < SUPPORTED)
+    if not all(warned.values()):
+        return None
+    return Summary(wrong=statistics.fmean(warned[False]), right=statistics.fmean(warned[True]))
 
 
 def table(
@@ -242,13 +259,14 @@ def report(collections: Sequence[Collection]) -> None:
         print(f"{one.name}: {one.median_ms:.1f} ms a sentence, encoding aside.")
     print(f"Fitted to all: {fit([c for one in collections for c in one.checked if c.fitted])}")
     for one in collections:
-        print(f"Shipped, warned of in {one.name}: {summary(one.held_out, MODEL)}.")
+        print(f"Shipped, warned of in {one.name}: {summary(one.held_out, MODEL) or TOO_FEW}.")
     for source, target in itertools.product(collections, repeat=2):
         material = [c for c in source.checked if c.fitted]
         if not material:
             continue
         model = fit(material)
-        print(f"Fitted to {source.name}, warned of in {target.name}: {summary(target.held_out, model)}.")
+        found = summary(target.held_out, model) or TOO_FEW
+        print(f"Fitted to {source.name}, warned of in {target.name}: {found}.")
 
 
 if __name__ == "__main__":

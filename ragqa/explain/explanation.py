@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from ragqa.errors import UsageError
-from ragqa.explain.values import ExplainedHit, Explanation, Matches, QueryWord
+from ragqa.explain.values import FUSED, ExplainedHit, Explanation, Matches, QueryWord
 from ragqa.stages import Composite, Explaining
 from ragqa.types import Hit, Passage, SearchResult
 
@@ -17,31 +17,38 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "explain", "explain_result"]
 
-# The score under which a reranker with `fuse` keeps the fused one: it says nothing of a passage alone.
-FUSED = "fusion"
-
 
 def explain(
-    pipeline: Pipeline, question: str, k: int | None = None, document: str | None = None
+    pipeline: Pipeline,
+    question: str,
+    k: int | None = None,
+    document: str | None = None,
+    passages: Collection[str] = (),
 ) -> Explanation:
     """Return the explanation of the best `k` hits (the config's by default), or of one document's passages.
 
-    Those of a `document` are explained whether or not they are found: first those that are, then others,
-    with rank 0. Raises UsageError for an unknown document, and what `Pipeline.search` raises.
+    Those of a `document`, or where `passages` are given those of it with these ids, are explained whether
+    or not they are found: first those that are, then others, with rank 0. Raises UsageError for an unknown
+    document, and what `Pipeline.search` raises.
     """
-    passages = [] if document is None else _passages_of(pipeline, document)
+    if document is not None:
+        # Half a character is in no id, and SQLite cannot be asked for it.
+        document = document.encode("utf-8", "replace").decode("utf-8")
+    # A document's passages get the ranks of an ordinary search, however many of them are shown.
+    found = pipeline.candidates(question, k if document is None else None)
     k = k or pipeline.config.k
-    found = pipeline.candidates(question, k)
-    if document is not None and not passages and all(h.passage.document_id != document for h in found.hits):
-        raise _unknown(pipeline, document, found.hits)
+    stored = [] if document is None else _passages_of(pipeline, document, found.hits)
     # All of them, so that every candidate's rank by every stage is known.
     ordered = pipeline.rerank(found, max(k, len(found.hits))).hits
-    chosen: Sequence[Hit] = ordered[:k]
-    if document is not None:
-        chosen = [hit for hit in ordered if hit.passage.document_id == document][:k]
-        known = {hit.passage.rowid for hit in ordered}
-        others = [passage for passage in passages if passage.rowid not in known]
-        chosen = [*chosen, *_outside(pipeline, found.question, others, k - len(chosen))]
+    if document is None:
+        return _explained(pipeline, found, ordered, ordered[:k], None)
+    inside = [hit for hit in ordered if hit.passage.document_id == document]
+    known = {hit.passage.rowid for hit in ordered}
+    others = [passage for passage in stored if passage.rowid not in known]
+    if passages:
+        inside = [hit for hit in inside if hit.passage.id in passages]
+        others = [passage for passage in others if passage.id in passages]
+    chosen = [*inside[:k], *_outside(pipeline, found.question, others, k - len(inside))]
     return _explained(pipeline, found, ordered, chosen, document)
 
 
@@ -130,19 +137,25 @@ def _query_words(hits: Sequence[ExplainedHit]) -> tuple[QueryWord, ...]:
 # -- a document that was asked for ------------------------------------------------------------------
 
 
-def _passages_of(pipeline: Pipeline, document: str) -> list[Passage]:
+def _passages_of(pipeline: Pipeline, document: str, hits: Sequence[Hit]) -> list[Passage]:
+    """Return the passages of a document that the corpus has: none where `hits` came from elsewhere.
+
+    Raises UsageError when there is no such document in either.
+    """
     corpus = pipeline.corpus
     rows = corpus.connection.execute(
         "SELECT p.rowid FROM passages p JOIN documents d ON d.rowid = p.document WHERE d.id = ?"
         " ORDER BY p.ordinal",
         [document],
     ).fetchall()
+    if not rows and all(hit.passage.document_id != document for hit in hits):
+        raise _unknown(pipeline, document, hits)
     return corpus.passages([row[0] for row in rows])
 
 
 def _outside(pipeline: Pipeline, question: str, passages: Sequence[Passage], k: int) -> list[Hit]:
     """Return the best `k` of passages that are no candidates, with rank 0 and the last stage's score."""
-    if k < 1:
+    if k < 1 or not passages:
         return []
     hits = [Hit(passage, rank, 0.0, {}) for rank, passage in enumerate(passages, 1)]
     if pipeline.config.rerank.type != "none":

@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragqa.corpus.derived import indexed_text
 from ragqa.errors import RagqaError
-from ragqa.explain.segments import Segment, segments, shown
+from ragqa.explain.segments import Segment, segments, shown, shown_text
 from ragqa.explain.values import ExplainedHit, Explanation, Matches, QueryWord
 from ragqa.explain.words import is_lexical
 from ragqa.untrusted import for_terminal
@@ -105,7 +104,7 @@ def _question(explanation: Explanation) -> list[tuple[str, int | None]]:
 def _hit(explained: ExplainedHit, index: Mapping[QueryWord, int]) -> dict[str, Any]:
     """Return what the page shows of a hit."""
     main = shown(explained)
-    text = main.text if main else indexed_text(explained.hit.passage)[0]
+    text = shown_text(explained)
     pieces = [_piece(segment, main, explained, index) for segment in segments(explained, text)]
     # One word of a passage can be reached with Tab, the others from there with arrow keys.
     for piece in [piece for piece in pieces if piece["word"]][:1]:
@@ -113,7 +112,7 @@ def _hit(explained: ExplainedHit, index: Mapping[QueryWord, int]) -> dict[str, A
     return {
         "explained": explained,
         "passage": explained.hit.passage,
-        "ranks": [(stage, rank) for stage, rank in explained.ranks.items() if stage != "fusion"],
+        "ranks": explained.steps,
         "pieces": pieces,
         "stages": explained.matches[::-1],
         "rows": _rows(explained, index),
@@ -158,14 +157,15 @@ def _rows(explained: ExplainedHit, index: Mapping[QueryWord, int]) -> list[dict[
     columns = [
         (matches, {match.word: match for match in matches.query}) for matches in explained.matches[::-1]
     ]
-    words = {word for _, column in columns for word in column}
     rows = []
-    for word in sorted(words, key=lambda word: index[word]):
+    for word, number in index.items():
+        if not any(word in column for _, column in columns):
+            continue
         cells = []
         for matches, column in columns:
             match = column.get(word)
             part = max(match.share / matches.total, 0.0) if match and matches.total > 0 else 0.0
             best = matches.text[slice(*match.best)] if match and match.best else ""
             cells.append({"match": match, "part": part, "best": best})
-        rows.append({"number": index[word], "text": word.text, "cells": cells})
+        rows.append({"number": number, "text": word.text, "cells": cells})
     return rows

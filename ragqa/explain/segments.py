@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ragqa.corpus.derived import indexed_text
 from ragqa.explain.values import ExplainedHit, Matches, Span, WordMatch
 
 # From these strengths on a word is shown as matching, four times as strongly as the last.
@@ -28,6 +29,12 @@ class Segment:
 def shown(hit: ExplainedHit) -> Matches | None:
     """Return the matches that a passage's words are shaded by: the last stage's."""
     return hit.matches[-1] if hit.matches else None
+
+
+def shown_text(hit: ExplainedHit) -> str:
+    """Return the text that the stages read of a hit."""
+    matches = shown(hit)
+    return matches.text if matches else indexed_text(hit.hit.passage)[0]
 
 
 def segments(hit: ExplainedHit, text: str) -> list[Segment]:

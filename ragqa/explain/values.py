@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from ragqa.types import Hit
 
+# The score under which a reranker with `fuse` keeps the fused one: it says nothing of a passage alone.
+FUSED = "fusion"
+
 Span = tuple[int, int]
 
 
@@ -86,6 +89,11 @@ class ExplainedHit:
     @property
     def outside(self) -> bool:
         return self.hit.rank == 0
+
+    @property
+    def steps(self) -> tuple[tuple[str, int], ...]:
+        """Its rank by each stage that scored it. Fused scores are no stage's: they give the last rank."""
+        return tuple((stage, rank) for stage, rank in self.ranks.items() if stage != FUSED)
 
 
 @dataclass(frozen=True, slots=True)

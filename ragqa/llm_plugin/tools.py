@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import llm
 
-from ragqa.errors import UsageError
+from ragqa.errors import UsageError, sentence
 
 _Function = TypeVar("_Function", bound=Callable[..., str])
 
@@ -57,7 +57,6 @@ class Ragqa(llm.Toolbox):
 
 def _or_error(call: Callable[[], str]) -> str:
     """Return the result of `call`, or its error as a sentence, from which a model may learn."""
-    from ragqa.library import sentence
     from ragqa.untrusted import for_line
 
     try:

@@ -38,7 +38,8 @@ class ColbertReranker:
     @cached_property
     def store(self) -> TokenStore:
         """The token vectors; loading them loads the encoder, so it waits until the first use."""
-        encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute)
+        revision = self.resources.revision(self.settings.model)
+        encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute, revision)
         storage = pick(self.settings, StorageSettings)
         return TokenStore(self.resources.corpus, encoder, storage, self.resources.note)
 

@@ -43,7 +43,8 @@ class CrossEncoderReranker:
 
         compute = self.resources.compute
         device = compute.torch_device()
-        model: CrossEncoder = load(CrossEncoder, "cross-encoder", self.settings.model, device)
+        revision = self.resources.revision(self.settings.model)
+        model: CrossEncoder = load(CrossEncoder, "cross-encoder", self.settings.model, device, revision)
         if model.num_labels != 1:
             raise RagqaError(
                 f"The cross-encoder {self.settings.model} gives {model.num_labels} numbers for a pair, and a "

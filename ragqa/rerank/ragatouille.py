@@ -41,7 +41,8 @@ class RagatouilleReranker:
     @cached_property
     def encoder(self) -> RagatouilleEncoder:
         settings = EncoderSettings(model=self.settings.model, engine="ragatouille")
-        encoder = load_encoder(settings, self.resources.compute)
+        revision = self.resources.revision(self.settings.model)
+        encoder = load_encoder(settings, self.resources.compute, revision)
         assert isinstance(encoder, RagatouilleEncoder)
         return encoder
 

@@ -61,7 +61,8 @@ class ColbertIndexRetriever:
     @cached_property
     def store(self) -> TokenStore:
         """The token vectors that every kind begins with; loading them loads the encoder."""
-        encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute)
+        revision = self.resources.revision(self.settings.model)
+        encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute, revision)
         storage = pick(self.settings, StorageSettings)
         return TokenStore(self.resources.corpus, encoder, storage, self.resources.note)
 
@@ -79,7 +80,9 @@ class ColbertIndexRetriever:
     def plaid(self) -> PlaidIndex:
         from ragqa.colbert.ragatouille.plaid import PlaidIndex
 
-        return PlaidIndex(self.store, pick(self.settings, EncoderSettings), self.resources.compute)
+        revision = self.resources.revision(self.settings.model)
+        settings = pick(self.settings, EncoderSettings)
+        return PlaidIndex(self.store, settings, self.resources.compute, revision)
 
     @property
     def stores(self) -> Sequence[PassageStore]:

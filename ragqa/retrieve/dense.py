@@ -35,7 +35,8 @@ class DenseRetriever:
     @cached_property
     def store(self) -> DenseStore:
         """The vectors; loading them loads the model, so it waits until the first use."""
-        embedder = load_embedder(pick(self.settings, EmbedderSettings), self.resources.compute)
+        revision = self.resources.revision(self.settings.model)
+        embedder = load_embedder(pick(self.settings, EmbedderSettings), self.resources.compute, revision)
         return DenseStore(self.resources.corpus, embedder, self.settings.codec, self.resources.note)
 
     @property

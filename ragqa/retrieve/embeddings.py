@@ -77,11 +77,11 @@ class EmbeddedEmbedder:
 class SentenceTransformersEmbedder:
     """Any embedding model that sentence-transformers loads; raises RagqaError for one that it cannot."""
 
-    def __init__(self, settings: EmbedderSettings, compute: Compute) -> None:
+    def __init__(self, settings: EmbedderSettings, compute: Compute, revision: str | None = None) -> None:
         from sentence_transformers import SentenceTransformer
 
         device = compute.torch_device()
-        model = load(SentenceTransformer, "embedding model", settings.model, device)
+        model = load(SentenceTransformer, "embedding model", settings.model, device, revision)
         self.settings = settings
         self._queries, self._documents = pair(model, device, compute.dtype)
         self._remembered = Remembered(
@@ -91,7 +91,7 @@ class SentenceTransformersEmbedder:
         prompt = settings.document_prompt
         self.identity = {
             "model": settings.model,
-            "weights": weights_of(model, settings.model),
+            "weights": weights_of(model, settings.model, revision),
             "dimensions": self.dimensions,
             "prompt": model.prompts.get("document", "") if prompt is None else prompt,
         }
@@ -116,11 +116,15 @@ class SentenceTransformersEmbedder:
         return rows
 
 
+def load_embedder(settings: EmbedderSettings, compute: Compute, revision: str | None = None) -> Embedder:
+    """Return the model that `settings` name, loaded once per process and revision, as `load_encoder` does."""
+    return _load(settings, compute, revision)
+
+
 @cache
-def load_embedder(settings: EmbedderSettings, compute: Compute) -> Embedder:
-    """Return the model that `settings` name, loaded once per process."""
+def _load(settings: EmbedderSettings, compute: Compute, revision: str | None) -> Embedder:
     if settings.model != "embedded":
-        return SentenceTransformersEmbedder(settings, compute)
+        return SentenceTransformersEmbedder(settings, compute, revision)
     encoder = load_encoder(EncoderSettings(), compute)
     assert isinstance(encoder, PoolingEncoder)
     return EmbeddedEmbedder(encoder)

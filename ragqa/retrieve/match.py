@@ -7,7 +7,7 @@ from collections.abc import Set
 
 # A word keeps inner hyphens, dots and the like ("shot-scraper", "3.11"): FTS5 reads such a quoted
 # string as a phrase, which finds the exact name before its scattered parts.
-_WORD = re.compile(r"\w+(?:[-.'’/:+]\w+)*", re.UNICODE)
+WORD = re.compile(r"\w+(?:[-.'’/:+]\w+)*", re.UNICODE)
 _PART = re.compile(r"[^\W_]+", re.UNICODE)
 
 
@@ -23,7 +23,7 @@ def match_terms(question: str, stop_words: Set[str]) -> list[str]:
     """
     terms: dict[str, None] = {}
     dropped: dict[str, None] = {}
-    for word in _WORD.findall(question.lower()):
+    for word in WORD.findall(question.lower()):
         parts = _PART.findall(word)
         kept = [part for part in parts if part not in stop_words]
         if len(parts) > 1 and kept:

@@ -8,9 +8,9 @@ import ipaddress
 import math
 import time
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 
 from ragqa.errors import UsageError
 
@@ -120,11 +120,8 @@ def host_name(header: str) -> str:
 
 
 def _cookie(header: str) -> str:
-    try:
-        found = SimpleCookie(header).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
+    # As browsers do, cookie by cookie: an odd one of another program on this host spoils no other.
+    return cookie_parser(header).get(COOKIE, "")
 
 
 def _set_cookie(value: str, seconds: int, secure: bool) -> str:

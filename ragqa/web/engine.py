@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from ragqa.answer.models import check_options
 from ragqa.config import Config, load_config
 from ragqa.corpus.ingest import check_chunking
 from ragqa.device import may_have_accelerator
-from ragqa.errors import BusyError, RagqaError, UsageError, unknown_name
+from ragqa.errors import BusyError, RagqaError, UsageError, sentence, unknown_name
 from ragqa.explain.explanation import Explanation, explain
-from ragqa.library import MOST_HITS, go_on, sentence
+from ragqa.library import LOOK_S, go_on
 from ragqa.operations import missing_passages
-from ragqa.pipeline import Pipeline, check_question, open_corpus
+from ragqa.pipeline import Pipeline, check_question
+from ragqa.redaction import redacted
 from ragqa.types import Answer, SearchResult
 from ragqa.web.events import Done, Found, Given, Note, Said, Stopped, Tell, Text
 from ragqa.web.models import Models
-from ragqa.web.pools import LOOK_S, PIPELINES, PipelinePool, shares
+from ragqa.web.pools import PIPELINES, PipelinePool, shares
 
 # Questions that are being answered at once; a thread each.
 MOST_AT_ONCE = 32
@@ -65,7 +67,8 @@ class Engine:
         alone = threading.Semaphore(1)
         self._pools = {
             name: PipelinePool(
-                self._opener(config), threading.Semaphore(PIPELINES) if shares(config) else alone
+                partial(Pipeline.from_config, config, db, note),
+                threading.Semaphore(PIPELINES) if shares(config) else alone,
             )
             for name, config in self.configs.items()
         }
@@ -104,7 +107,7 @@ class Engine:
                 try:
                     self._load(name)
                 except Exception as error:
-                    self.problems[name] = sentence(error) or f"{type(error).__name__}: {error}"
+                    self.problems[name] = redacted(sentence(error) or f"{type(error).__name__}: {error}")
                     self._note(f"{name}: {self.problems[name]}")
                 self._warm[name].set()
             on_ready(time.perf_counter() - start)
@@ -151,8 +154,7 @@ class Engine:
             tell(Found(result))
             go_on(stopped)
             request = pipeline.request(result, model, options)
-        checked = request.checker is not None
-        tell(Given(request.context, checked))
+        tell(Given(request.context))
 
         # The pipeline is free again: what needs the corpus is done, and answers come side by side.
         with served.answering(stopped, lambda: tell(Note(BUSY))):
@@ -168,19 +170,13 @@ class Engine:
 
     def search(self, question: str, k: int | None, config: str) -> SearchResult:
         """Return the best `k` passages; raises what `Pipeline.search` raises."""
-        if k is not None and not 1 <= k <= MOST_HITS:
-            raise UsageError(f"k is {k:,}, and it must be from 1 to {MOST_HITS}.")
         with self._borrow(config) as pipeline:
             return pipeline.search(question, k)
 
     def explain(self, question: str, k: int | None, config: str, document: str | None) -> Explanation:
         """Return which words matched; raises what `ragqa.explain.explanation.explain` raises."""
-        if k is not None and not 1 <= k <= MOST_HITS:
-            raise UsageError(f"k is {k:,}, and it must be from 1 to {MOST_HITS}.")
-        # Half a character is in no id, and SQLite could not be asked for it.
-        name = document and document.encode("utf-8", "replace").decode("utf-8")
         with self._borrow(config) as pipeline:
-            return explain(pipeline, question, k, name)
+            return explain(pipeline, question, k, document)
 
     def explain_passages(self, question: str, config: str, passage_ids: Sequence[str]) -> Explanation:
         """Return which words of these passages of one document matched, found or not.
@@ -189,18 +185,12 @@ class Engine:
         """
         if not passage_ids:
             raise UsageError("No passage is named.")
+        document = passage_ids[0].rpartition("#")[0]
         with self._borrow(config) as pipeline:
-            found = pipeline.candidates(question)
-            ordered = pipeline.rerank(found, max(1, len(found.hits))).hits
-            hits = tuple(hit for hit in ordered if hit.passage.id in passage_ids)
-            if len(hits) == len(set(passage_ids)):
-                return pipeline.explain(replace(found, hits=hits, candidates=found.hits))
-            document = passage_ids[0].rpartition("#")[0]
-            whole = explain(pipeline, question, pipeline.corpus.count("passages"), document)
-            kept = tuple(one for one in whole.hits if one.hit.passage.id in passage_ids)
-            if not kept:
-                raise UsageError(f"There is no passage {passage_ids[0]!r}.")
-            return replace(whole, hits=kept)
+            explanation = explain(pipeline, question, len(passage_ids), document, passage_ids)
+        if not explanation.hits:
+            raise UsageError(f"There is no passage {passage_ids[0]!r}.")
+        return explanation
 
     def _borrow(self, config: str) -> AbstractContextManager[Pipeline]:
         name = config or self.default
@@ -224,7 +214,8 @@ class Engine:
             "problem": self.problems.get(name),
             "command": None,
         }
-        if not state["ready"]:
+        # What is stale can wait: configs may share what the one that is loading holds.
+        if not self.ready:
             return state
         try:
             with self._borrow(name) as pipeline:
@@ -235,17 +226,6 @@ class Engine:
             return {**state, "problem": str(error)}
         command = f"ragqa index -c {shlex.quote(name)} --db {shlex.quote(str(path))}" if missing else None
         return {**state, "stale": missing, "command": command}
-
-    def _opener(self, config: Config) -> Callable[[], Pipeline]:
-        def opener() -> Pipeline:
-            corpus = open_corpus(config, self.db)
-            try:
-                return Pipeline(config, corpus, self._note)
-            except BaseException:
-                corpus.close()
-                raise
-
-        return opener
 
 
 def _light(config: Config) -> Config:

@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 import sys
 import threading
-import traceback
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from ragqa.errors import BusyError, UsageError
-from ragqa.library import sentence
+from ragqa.errors import BusyError, UsageError, sentence
+from ragqa.redaction import redacted, traceback_text
 from ragqa.types import Answer, CheckedSentence, Context, SearchResult
-from ragqa.untrusted import for_terminal
 
 # A line that is silent for longer may be cut by what stands between.
 SILENCE_S = 15.0
@@ -39,7 +37,6 @@ class Given:
     """The context that the model is given: what citations of it mean."""
 
     context: Context
-    checked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +116,9 @@ def failure(error: Exception) -> Failed:
     """Return what to say of `error`; one that is nobody's but the program's is printed to stderr."""
     said = sentence(error)
     if said is None:
-        # Its message may quote what is in a document.
-        print(for_terminal("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        print(traceback_text(error), end="", file=sys.stderr)
         said = FAULT
-    return Failed(said, status_of(error))
+    return Failed(redacted(said), status_of(error))
 
 
 def status_of(error: Exception) -> int:

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ragqa.answer.extractive import MODEL_ID as EXTRACTIVE
 from ragqa.answer.extractive import Extractive
-from ragqa.answer.models import find_model, fit, list_models
-from ragqa.library import go_on
+from ragqa.answer.models import find_model, fit, is_remote, list_models
+from ragqa.library import go_on, held
 from ragqa.web.events import Stopped
-from ragqa.web.pools import held
 
 if TYPE_CHECKING:
     import llm
@@ -32,7 +31,7 @@ class Served:
 
     def __init__(self, model: llm.Model) -> None:
         self._model = model
-        self._lock = None if _is_remote(model) or model.model_id == EXTRACTIVE else threading.Lock()
+        self._lock = None if is_remote(model) or model.model_id == EXTRACTIVE else threading.Lock()
 
     def model(self, stopped: Stopped) -> llm.Model:
         """Return the model for one question; it says no more once that is `stopped`."""
@@ -85,18 +84,13 @@ class Models:
 def _until(stopped: Stopped, execute: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """Return `execute` so that it ends with StoppedError at the first piece after `stopped`.
 
-    What an answer is made of may be held back, so whoever reads it learns of a piece too late. A plugin
-    that calls sys.exit fails like any other.
+    What an answer is made of may be held back, so whoever reads it learns of a piece too late.
     """
 
     def execute_until(*args: Any, **options: Any) -> Iterator[Any]:
-        try:
-            for piece in execute(*args, **options):
-                go_on(stopped)
-                yield piece
-        except SystemExit as error:
-            # It would end the thread without a word, and whoever listens would hear no end.
-            raise RuntimeError(f"it wanted to end the program: {error}") from error
+        for piece in execute(*args, **options):
+            go_on(stopped)
+            yield piece
 
     return execute_until
 
@@ -104,8 +98,3 @@ def _until(stopped: Stopped, execute: Callable[..., Iterator[Any]]) -> Callable[
 def ready_models() -> list[dict[str, Any]]:
     """Return the models that can be asked, as `ragqa models --json` lists them."""
     return [listed for listed in list_models() if listed["ready"]]
-
-
-def _is_remote(model: llm.Model) -> bool:
-    """Tell whether a model is asked over HTTP: by its key, or by the part of llm that speaks to servers."""
-    return bool(model.needs_key) or type(model).__module__.startswith("llm.default_plugins.openai")

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
 
 from ragqa.config import Config, StageSettings
 from ragqa.errors import RagqaError
-from ragqa.library import file_identity, go_on
+from ragqa.library import LOOK_S as LOOK_S
+from ragqa.library import file_identity, held
 from ragqa.pipeline import Pipeline
+from ragqa.stages import stage_parts
 from ragqa.web.events import Stopped
 
 # How many questions search with one config at the same time; each takes some milliseconds.
 PIPELINES = 4
-# How often a thread that waits looks whether anybody still wants it to.
-LOOK_S = 0.1
 
 # Stages that, with the embedded model, may be used by several pipelines at once.
 _SHARING = {"fts", "dense", "hybrid", "neighbours", "colbert-index", "colbert", "none", "sqlite-fts"}
-
-
-class Acquirable(Protocol):
-    """A lock or a semaphore."""
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
-
-    def release(self) -> None: ...
 
 
 class PipelinePool:
@@ -71,22 +62,6 @@ class PipelinePool:
         return pipeline, file_identity(pipeline.corpus.path)
 
 
-@contextmanager
-def held(lock: Acquirable, stopped: Stopped, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold `lock` for the block; `waiting` is called once where it is not free.
-
-    Raises StoppedError when nobody waits any more before it is.
-    """
-    if not lock.acquire(blocking=False):
-        waiting()
-        while not lock.acquire(timeout=LOOK_S):
-            go_on(stopped)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def shares(config: Config) -> bool:
     """Tell whether several pipelines of a config may search at once.
 
@@ -99,10 +74,6 @@ def shares(config: Config) -> bool:
 def _shares(stage: StageSettings) -> bool:
     options = stage.options
     plain = options.get("model", "embedded") == "embedded" and options.get("kind") != "plaid"
-    parts = [part for value in options.values() for part in _parts(value)]
-    return stage.type in _SHARING and plain and "engine" not in options and all(map(_shares, parts))
-
-
-def _parts(value: Any) -> list[StageSettings]:
-    listed = value if isinstance(value, list | tuple) else [value]
-    return [StageSettings(**part) for part in listed if isinstance(part, Mapping) and "type" in part]
+    return (
+        stage.type in _SHARING and plain and "engine" not in options and all(map(_shares, stage_parts(stage)))
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from ragqa.cli.show import size
-from ragqa.untrusted import for_terminal
+from ragqa.untrusted import for_terminal, is_web
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -37,11 +37,6 @@ def environment() -> Environment:
         query=lambda values: urlencode(values, errors="replace"),
     )
     return made
-
-
-def is_web(source: str) -> bool:
-    """Tell whether a source is an address that may become a link: nothing but http and https."""
-    return source.lower().startswith(("http://", "https://"))
 
 
 def own_file(name: str) -> str:

@@ -49,7 +49,7 @@ class AnswerView:
                 hits = [_reference(self.asked, None, [hit.passage]) for hit in result.hits]
                 self.found = render("found.html", hits=hits)
                 return [("found", {"html": self.found})]
-            case events.Given(context, _):
+            case events.Given(context):
                 self._blocks = {block.number: block for block in context.blocks}
             case events.Text(piece):
                 self._rest += piece

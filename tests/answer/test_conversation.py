@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +27,7 @@ from ragqa.answer.conversation import (
 from ragqa.answer.extractive import Extractive
 from ragqa.answer.models import Fit
 from ragqa.answer.prompts import load_prompt, render_prompt
-from ragqa.config import load_config
+from ragqa.config import TimeoutSettings, load_config
 from ragqa.errors import UsageError
 from ragqa.types import ContextBlock, Conversation, Passage, Turn
 
@@ -134,6 +136,27 @@ def test_a_failing_or_a_small_model_or_none_leaves_it_to_the_rule(
     monkeypatch.setattr(models, "fit", lambda model: Fit(600, "sentences", "small", len, window=2048))
     assert stand_alone("how do I install it?", TALK, fake_models.answering, {}) == joined
     assert fake_models.answering.prompts == []
+
+
+def test_a_model_that_hangs_over_the_rewriting_is_left(
+    fake_models: SimpleNamespace, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+
+    class Hanging:
+        def __iter__(self) -> Iterator[str]:
+            never.wait(20)
+            return iter(())
+
+    fake_models.answering.answer = Hanging()
+    monkeypatch.setattr("ragqa.answer.conversation.last_conversation", lambda: TALK)
+    config = load_config("fts").model_copy(update={"timeout": TimeoutSettings(silence_s=0.2)})
+    start = time.monotonic()
+    with Pipeline.from_config(config, db) as opened:
+        question, _ = opened.follow_up("how do I install it?", model="fake")
+    assert time.monotonic() - start < 10
+    assert question == "how do I install it? (shot-scraper)"
+    never.set()
 
 
 # -- llm's log ------------------------------------------------------------------------------------

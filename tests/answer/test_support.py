@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -40,8 +41,13 @@ def checker(encoder: TokenEncoder) -> SupportChecker:
     )
 
 
+def check_answer(checker: SupportChecker, text: str) -> tuple[CheckedSentence, ...]:
+    checks = (checker.check(text, span) for span in answer_sentences(text))
+    return tuple(checked for checked in checks if checked is not None)
+
+
 def only(checker: SupportChecker, text: str) -> CheckedSentence:
-    (checked,) = checker.check_answer(text)
+    (checked,) = check_answer(checker, text)
     return checked
 
 
@@ -111,7 +117,7 @@ def test_a_number_that_stands_for_no_passage_counts_as_none(checker: SupportChec
 def test_an_answer_is_checked_sentence_by_sentence(checker: SupportChecker) -> None:
     text = "Here you are:\n\n- Green tea wants 70 degrees. [2]\n- Oil the chain weekly. [3]\n\nIs that all?"
     text += f" {REFUSAL}"
-    checks = checker.check_answer(text)
+    checks = check_answer(checker, text)
     assert [check.text for check in checks] == [
         "Here you are:\n\n- Green tea wants 70 degrees. [2]",
         "- Oil the chain weekly. [3]",
@@ -131,8 +137,8 @@ def test_any_thread_may_check(checker: SupportChecker) -> None:
         "Oil the chain [3].",
     ] * 4
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(checker.check_answer, texts)) == [
-            checker.check_answer(text) for text in texts
+        assert list(threads.map(partial(check_answer, checker), texts)) == [
+            check_answer(checker, text) for text in texts
         ]
 
 

@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ragqa.cli.app import app
+from ragqa.cli.show_answer import reference
+from ragqa.types import Passage
 
 QUESTION = "How many grams of beans for one litre of water?"
 RIGHT = "Use 60 grams of beans for one litre of water"
@@ -18,6 +20,16 @@ RIGHT = "Use 60 grams of beans for one litre of water"
 
 def ask(db: Path, *options: str) -> Any:
     return CliRunner().invoke(app, ["ask", QUESTION, "--db", str(db), "-m", "fake", *options])
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [("https://a.example/b", "https://a.example/b"), ("HTTP://a", "HTTP://a"), ("http-notes/a.md", "a.md")],
+)
+def test_a_reference_is_an_address_only_on_the_web(source: str, where: str) -> None:
+    passage = Passage(1, "a.md", 0, 0, 1, "", (), "x", source, {})
+    assert reference(passage) == f"a.md ({where})"
+    assert reference(passage, ", cited") == f"a.md ({where}, cited)"
 
 
 def test_marks_stand_beside_sentences(db: Path, fake_models: SimpleNamespace) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ragqa.cli.chat import _converse
 from tests.conftest import Run
 
 QUESTION = "How many grams of beans for one litre of water?"
@@ -109,6 +110,25 @@ def test_what_fails_is_a_sentence_and_the_chat_goes_on(ragqa: Run, db: Path) -> 
     assert "Config fts, model extractive" in talk.stdout
     assert "/new " in talk.stdout
     assert "Use 60 grams of beans" in talk.stdout
+
+
+def test_no_error_shows_a_key(ragqa: Run, db: Path) -> None:
+    key = "sk-local-0123456789"
+    talk = ragqa("chat", "--db", db, "-c", "fts", input=f"/model {key}\n", env={"LOCAL_API_KEY": key})
+    assert "no model '[key removed]'" in talk.stderr
+    assert key not in talk.stderr
+
+
+def test_a_question_that_memory_is_too_small_for_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def respond(*args: object) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr("ragqa.cli.chat._respond", respond)
+    monkeypatch.setattr("ragqa.cli.chat._piped", lambda: iter(["a question"]))
+    assert not _converse(None, False)  # type: ignore[arg-type]
+    assert capsys.readouterr().err == "Error: There is not enough memory for this.\n"
 
 
 @pytest.mark.parametrize(

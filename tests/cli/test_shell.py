@@ -106,6 +106,14 @@ def test_an_evaluation_is_quiet(ragqa: Run, db: Path, tmp_path: Path) -> None:
     assert json.loads(ragqa("eval", "show", "-q", "1", "--runs", "r.db", "--json").stdout)["results"]
 
 
+def test_progress_without_a_bar_loads_nothing_to_draw_one() -> None:
+    code = (
+        "import sys\nfrom ragqa.cli.show_runs import matrix_progress\n"
+        "with matrix_progress(): assert not [name for name in sys.modules if name.startswith('rich')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.PIPE)
+
+
 def test_progress_is_a_bar_on_a_terminal_and_nothing_elsewhere(
     ragqa: Run, notes: Path, tmp_path: Path
 ) -> None:
@@ -210,12 +218,26 @@ def test_a_pager_that_fails_or_is_left_leaves_no_traceback(db: Path, tmp_path: P
         assert terminal.code == 0
 
 
+def test_an_interrupt_is_the_pagers_also_before_it_has_the_whole_text(tmp_path: Path) -> None:
+    # More than a pipe holds: who writes still does when Ctrl-C comes, and has to go on.
+    program = "from ragqa.cli.paging import paged\nwith paged(True):\n    print('word\\n' * 100_000 + 'END')"
+    pager = "sh -c 'trap \"\" INT; echo PAGED; sleep 1; tail -3'"
+    with Terminal([sys.executable, "-c", program], tmp_path, PAGER=pager) as terminal:
+        terminal.wait_for("PAGED")
+        terminal.type("\x03")
+        assert "END" in terminal.rest()
+        assert terminal.code == 0
+
+
 def test_rows_are_those_of_the_terminal() -> None:
     assert rows("", 10) == 0
     assert rows("a\n\nb\n", 10) == 3
     assert rows("x" * 21, 10) == 3
     assert rows(f"{ESCAPE}[1;38;5;16m{'x' * 10}{ESCAPE}[0m", 10) == 1
     assert rows("茶" * 6, 10) == 2
+    # A mark stands on the letter before it.
+    assert rows("e\u0301" * 10, 10) == 1
+    assert rows("e\u0301" * 11, 10) == 2
 
 
 def test_the_pager_costs_nothing_where_there_is_none(db: Path) -> None:

@@ -130,6 +130,20 @@ def test_a_faster_engine_takes_over_when_there_is_much_to_encode(monkeypatch: py
     assert loaded == ["engine"]
 
 
+def test_a_faster_engine_is_given_many_texts_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bulk:
+        def encode_both(self, texts: object) -> object:
+            return texts
+
+    monkeypatch.setattr(lean, "WORTH_LOADING", -1)
+    monkeypatch.setattr(lean, "FEW", 20)
+    encoder = LeanEncoder(EncoderSettings(), Bulk)  # type: ignore[arg-type]
+    encoder.encode_documents(TEXTS)
+    monkeypatch.setattr(encoder, "_ids", None)
+    many = TEXTS * 10
+    assert encoder.encode_both(many) is many  # type: ignore[comparison-overlap]
+
+
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

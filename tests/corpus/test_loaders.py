@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ragqa.corpus.loaders import Fields, Skipped, open_sources
+from ragqa.corpus.loaders import Fields, Skipped, open_sources, sqlite
 from ragqa.errors import UsageError
 from ragqa.types import Document
 
@@ -170,6 +172,20 @@ def test_views_and_queries_can_be_read_but_nothing_written(blog: Path) -> None:
     assert list(documents(blog, sql=sql)) == ["x1"]
     with pytest.raises(UsageError, match="readonly"):
         load(blog, sql="DELETE FROM entry RETURNING pk AS id, body AS text")
+
+
+def test_whoever_takes_rows_slowly_gets_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, text)")
+        connection.executemany("INSERT INTO note VALUES (?, 'word')", [(n,) for n in range(2_000)])
+    monkeypatch.setattr(sqlite, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(sqlite, "_STEPS", 10)
+    (source,) = open_sources([str(path)], Fields(), table="note")
+    items = iter(source.items)
+    first = next(items)
+    time.sleep(0.4)
+    assert all(isinstance(item, Document) for item in [first, *items])
 
 
 def test_an_unknown_table_comes_with_the_known_ones(blog: Path) -> None:

@@ -73,6 +73,8 @@ def test_token_f1_is_that_of_the_closest_golden_answer(text: str, golden: list[s
         ("Use 60 grams [1].", "Use 60 grams."),
         ("Both[1][2] of them [3, 4] hold [5;6]", "Both of them hold"),
         ("An array [n] and [1", "An array [n] and [1"),
+        # In code as well, where nothing is cited: answers are compared without any.
+        ("Take `a[0]`\n [1]", "Take `a`"),
     ],
 )
 def test_citation_marks_are_no_part_of_an_answer(text: str, bare: str) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from ragqa.answer.generate import Generation, drain, generate
 from ragqa.answer.limits import TimeLimits
+from ragqa.answer.models import is_remote
 from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError
 from ragqa.evaluate import calls
-from ragqa.evaluate.calls import Gate, Retries, Workers, call, is_remote, is_transient
+from ragqa.evaluate.calls import Gate, Retries, Workers, call, is_transient
 
 from ..conftest import FakeModel, KeyedModel
 

@@ -3,13 +3,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Collection as ValuesCollection
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
-from ragqa.answer.claims import content_words
-from ragqa.answer.support import MODEL, Features
+from ragqa.answer.claims import content_words, unmarked
+from ragqa.answer.support import MODEL, Claim, Features, SupportChecker
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.evaluate.statements import (
@@ -22,7 +24,17 @@ from ragqa.evaluate.statements import (
     statements,
     strange,
 )
-from ragqa.evaluate.support import Checked, fit, read_collection, rows
+from ragqa.evaluate.support import (
+    EXTRACTED,
+    TOO_FEW,
+    Checked,
+    Collection,
+    fit,
+    read_collection,
+    report,
+    rows,
+    summary,
+)
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.types import ContextBlock, Passage, Verdict
@@ -122,6 +134,13 @@ def test_the_same_seed_makes_the_same_statements() -> None:
     assert statements(ASKED, [OTHER, MILL], others, 3) == statements(ASKED, [OTHER, MILL], others, 3)
 
 
+def test_without_a_capital_in_any_answer_no_name_is_altered() -> None:
+    asked = JudgedQuestion("q", "For how many crowns was the mill built?", {"mill": 1}, ("1,500",))
+    made = {one.kind for one in statements(asked, [OTHER, MILL], strange([asked]))}
+    assert "number altered, verbatim" in made
+    assert not [kind for kind in made if kind.startswith("name altered")]
+
+
 def test_a_question_whose_passage_was_not_found_makes_none() -> None:
     assert statements(ASKED, [OTHER], strange([ASKED])) == []
 
@@ -134,6 +153,38 @@ def test_statements_on_the_notes_get_their_verdicts(folder: Path, db: Path) -> N
     assert table["number altered, verbatim"].warned == 1
     assert table["other passage cited, verbatim"].verdict == 1
     assert {one.fitted for one in collection.checked} == {True, False}
+
+
+def test_what_is_measured_is_what_is_shipped(folder: Path, db: Path) -> None:
+    collection = read_collection(folder / "questions.jsonl", db, None)
+    measured = {
+        one.statement.text: {number: MODEL.support(features) for number, features in one.by_block.items()}
+        for one in collection.checked
+        if one.statement.kind == EXTRACTED
+    }
+    shipped = {}
+    with Pipeline.from_config("default", db) as pipeline:
+        for question, _, _ in QUESTIONS:
+            answer = pipeline.ask(question, model="extractive", log=False)
+            shipped |= {unmarked(one.text): one.by_block for one in answer.sentences}
+    both = measured.keys() & shipped.keys()
+    assert len(both) >= 7
+    for text in both:
+        assert measured[text] == pytest.approx(shipped[text], abs=1e-5), text
+
+
+def test_it_is_measured_with_the_checker_that_answers_have(
+    folder: Path, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubtful = Features(0, 0, 2, 2)
+
+    class Doubting(SupportChecker):
+        def features(self, claim: Claim, numbers: ValuesCollection[int]) -> Features:
+            return doubtful
+
+    monkeypatch.setattr("ragqa.answer.preparation.SupportChecker", Doubting)
+    made = read_collection(folder / "questions.jsonl", db, None).checked
+    assert {features for one in made for features in (*one.by_block.values(), one.together)} == {doubtful}
 
 
 def checked(kind: str, expected: Verdict, *features: Features) -> list[Checked]:
@@ -154,6 +205,25 @@ def test_the_precision_of_warnings_is_that_of_as_many_right_statements() -> None
     assert (right.warned, right.precision) == (0.5, None)
 
 
+def test_a_summary_has_recall_and_the_precision_of_as_many_right_as_wrong() -> None:
+    right = [*RIGHT, *checked(VERBATIM, "supported", Features(1, 1, 0, 0), Features(1, 1, 0, 0))]
+    found = summary([*right, *ALTERED, *checked(EXTRACTED, "supported", Features(0, 0, 0, 0))], MODEL)
+    assert found is not None
+    assert (found.wrong, found.right) == (0.5, 0.25)
+    assert (found.recall, found.precision) == (0.5, pytest.approx(0.5 / 0.75))
+    assert str(found) == "0.500 of the wrong and 0.250 of the right (precision 0.667, recall 0.500)"
+
+
+@pytest.mark.parametrize("group", ["right", "wrong", "none"])
+def test_too_few_statements_have_no_summary(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    held_out = [replace(one, fitted=False) for one in {"right": RIGHT, "wrong": ALTERED, "none": []}[group]]
+    assert summary(held_out, MODEL) is None
+    report([Collection("small", [*RIGHT * 5, *ALTERED * 5, *held_out], 0.0)])
+    said = capsys.readouterr().out
+    assert f"Shipped, warned of in small: {TOO_FEW}." in said
+    assert f"Fitted to small, warned of in small: {TOO_FEW}." in said
+
+
 def test_a_fitted_model_learns_that_a_number_is_lacking() -> None:
     model = fit([*RIGHT * 10, *ALTERED[:1] * 10])
     assert model.weights.numbers < 0
@@ -172,6 +242,7 @@ def test_the_command_prints_a_table_and_models(folder: Path, db: Path) -> None:
     assert "| asked | verbatim | supported |" in said.stdout
     assert "Fitted to all: SupportModel(" in said.stdout
     assert "Fitted to asked, warned of in asked: " in said.stdout
+    assert "(precision " in said.stdout
 
 
 def test_the_command_says_what_is_wrong_with_its_argument(folder: Path) -> None:

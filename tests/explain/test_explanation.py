@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ragqa.config import parse_config
+from ragqa.config import load_config, parse_config
 from ragqa.corpus.derived import indexed_text
 from ragqa.errors import UsageError
 from ragqa.explain.explanation import explain, explain_result
@@ -176,6 +176,40 @@ def test_a_document_is_explained_whether_or_not_it_is_found(notes_db: Path, conf
     assert outside.hits
     assert all(hit.outside and not hit.ranks for hit in outside.hits)
     assert {hit.hit.passage.document_id for hit in outside.hits} == {"garden.txt"}
+
+
+def test_a_document_is_explained_by_an_ordinary_search_however_many_passages_are_shown(
+    notes_db: Path,
+) -> None:
+    few = load_config("default").model_copy(update={"k": 1, "candidates": 1})
+    with Pipeline.from_config(few, notes_db) as pipeline:
+        found = pipeline.candidates(QUESTION)
+        names = {hit.passage.document_id for hit in found.hits}
+        assert "garden.txt" not in names
+        explanation = explain(pipeline, QUESTION, 9, "garden.txt")
+        assert explanation.candidates == len(found.hits)
+        assert explanation.hits
+        assert all(hit.outside for hit in explanation.hits)
+
+
+def test_passages_that_are_named_are_explained_and_no_others(tmp_path: Path) -> None:
+    sections = "".join(f"## Part {n}\n\n{'Salt the leaves. ' * 60}\n\n" for n in range(3))
+    (tmp_path / "kraut.md").write_text(sections, encoding="utf-8")
+    fill(tmp_path / "kraut.db", tmp_path / "kraut.md")
+    for candidates in (1, 50):
+        config = {"retrieve": {"type": "fts"}, "candidates": candidates, "k": 1}
+        for names in (["kraut.md#0"], ["kraut.md#1", "kraut.md#2"], ["kraut.md#77"]):
+            explanation = explained(
+                tmp_path / "kraut.db", config, "salt", k=9, document="kraut.md", passages=names
+            )
+            assert explanation.candidates == min(candidates, 6)
+            shown_ids = {hit.hit.passage.id for hit in explanation.hits}
+            assert shown_ids == set(names) - {"kraut.md#77"}
+
+
+def test_bytes_that_are_no_text_name_no_document(notes_db: Path) -> None:
+    with pytest.raises(UsageError, match=r"no document 'tea\?.html'. Did you mean 'tea.html'"):
+        explained(notes_db, "fts", document="tea\udcff.html")
 
 
 def test_of_a_document_that_is_not_found_the_best_passages_come_first(notes_db: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError
 from ragqa.pipeline import Pipeline
+from ragqa.types import Answer, Passage, SearchResult
 from tests.stress.kills import INGEST
 from tests.stress.material import Yard
 from tests.stress.state import copied, faults, read_state
@@ -32,15 +34,26 @@ class Asked:
     faults: list[str] = field(default_factory=list)
 
 
-def ask(path: Path, config: str, questions: Sequence[str], stop: threading.Event, asked: Asked) -> None:
+# A document's id and the text of one of its passages.
+Known = Set[tuple[str, str]]
+
+
+def ask(
+    path: Path, config: str, questions: Sequence[str], known: Known, stop: threading.Event, asked: Asked
+) -> None:
     """Ask one question after the other until `stop`; each reader has a pipeline of its own."""
-    turn = 0
-    with Pipeline.from_config(config, path) as pipeline:
-        while not stop.is_set():
-            turn += 1
+    try:
+        pipeline = Pipeline.from_config(config, path)
+    except Exception as error:
+        asked.faults.append(f"{config}: a reader cannot open the corpus: {type(error).__name__}: {error}")
+        return
+    with pipeline:
+        for turn in itertools.count():
+            if stop.is_set():
+                return
             question = questions[turn % len(questions)]
             try:
-                hits = pipeline.search(question, 10).hits
+                found = [pipeline.search(question, 10)]
                 answer = pipeline.ask(question, model="extractive", log=False) if turn % 5 == 0 else None
             except RagqaError as error:
                 kind = "told to wait" if any(text in str(error) for text in EXPECTED) else "refused"
@@ -51,14 +64,48 @@ def ask(path: Path, config: str, questions: Sequence[str], stop: threading.Event
                 asked.faults.append(f"{config}: {type(error).__name__}: {error}")
             else:
                 asked.counts["searched"] += 1
-                asked.counts["answered"] += answer is not None
-                ranks = [hit.rank for hit in hits]
-                keys = {hit.passage.rowid for hit in hits}
-                if not hits or ranks != list(range(1, len(hits) + 1)) or len(keys) != len(hits):
-                    asked.faults.append(f"{config}: {question!r} gives ranks {ranks} of {len(keys)} passages")
+                if answer:
+                    asked.counts["answered"] += 1
+                    asked.faults += [f"{config}: {fault}" for fault in answer_faults(answer, known)]
+                    found.append(answer.search)
                 asked.faults += [
-                    f"{config}: a hit without text: {hit.passage.id}" for hit in hits if not hit.passage.text
+                    f"{config}: {fault}" for result in found for fault in search_faults(result, known)
                 ]
+
+
+def search_faults(result: SearchResult, known: Known) -> list[str]:
+    """Return what is wrong with a search: its ranks, and passages that are none of the `known`."""
+    ranks = [hit.rank for hit in result.hits]
+    keys = {hit.passage.rowid for hit in result.hits}
+    faults = strangers([hit.passage for hit in result.hits], known)
+    if not ranks or ranks != list(range(1, len(ranks) + 1)) or len(keys) != len(ranks):
+        faults.append(f"{result.question!r} gives ranks {ranks} of {len(keys)} passages")
+    return faults
+
+
+def answer_faults(answer: Answer, known: Known) -> list[str]:
+    """Return what is wrong with an answer of `extractive`: no citation, or one of a passage not `known`."""
+    if not answer.refused and not answer.citations:
+        return [f"{answer.search.question!r} is answered without a citation: {answer.text!r}"]
+    return strangers([citation.passage for citation in answer.citations], known)
+
+
+def strangers(passages: Sequence[Passage], known: Known) -> list[str]:
+    """Return a sentence for each passage that is none of the `known`."""
+    return [
+        f"{passage.id} is of no state of the corpus: {passage.text[:80]!r}"
+        for passage in passages
+        if (passage.document_id, passage.text) not in known
+    ]
+
+
+def passages(path: Path) -> set[tuple[str, str]]:
+    """Return the passages of the corpus at `path`, as readers may find them."""
+    with Corpus.open(path) as corpus:
+        rows = corpus.connection.execute(
+            "SELECT d.id, p.text FROM passages p JOIN documents d ON d.rowid = p.document"
+        )
+        return {(document, text) for document, text in rows}
 
 
 def crowd(yard: Yard, readers: int, rounds: int) -> Asked:
@@ -66,12 +113,16 @@ def crowd(yard: Yard, readers: int, rounds: int) -> Asked:
     yard.restore("changed")
     changed = (yard.work / "notes.ndjson").read_bytes()
     first = (yard.root / "indexed" / "notes.ndjson").read_bytes()
+    known = passages(yard.work / "c.db")
+    yard.must(*INGEST[:-1], "other.db")
+    known |= passages(yard.work / "other.db")
     questions = [note["title"] for note in yard.notes]
     asked, stop = Asked(), threading.Event()
     configs = ("fts", "default", "fts", "hybrid")
     threads = [
         threading.Thread(
-            target=ask, args=(yard.work / "c.db", configs[n % 4], questions[n:] + questions[:n], stop, asked)
+            target=ask,
+            args=(yard.work / "c.db", configs[n % 4], questions[n:] + questions[:n], known, stop, asked),
         )
         for n in range(readers)
     ]

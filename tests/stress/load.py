@@ -24,6 +24,7 @@ import numpy as np
 
 from tests.conftest import SHARED, write_notes
 from tests.stress.serving import Served, Usage, Writer, environment, ragqa, serving
+from tests.stress.state import faults
 from tests.stress.traffic import Client, Material
 
 NOTES_QUESTIONS = (
@@ -157,7 +158,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
         writer.busy,
         writer.failures,
         served.tracebacks(),
-        damage(db),
+        faults(db, question=questions[0]),
         wal_mb,
         served.process.returncode,
     )
@@ -267,18 +268,6 @@ def slope(samples: Sequence[tuple[int, float]]) -> float:
         return 0.0
     counts, memory = np.array(samples, dtype=float).T
     return float(np.polyfit(counts, memory, 1)[0] * 1000)
-
-
-def damage(db: Path) -> list[str]:
-    """Return what is wrong with a corpus file; nothing where it is whole and in step."""
-    checks = {
-        "integrity": "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
-        "foreign keys": "SELECT * FROM pragma_foreign_key_check",
-        "documents without passages": "SELECT id FROM documents d WHERE NOT EXISTS"
-        " (SELECT 1 FROM passages p WHERE p.document = d.rowid)",
-    }
-    with closing(sqlite3.connect(db)) as connection:
-        return [f"{name}: {row}" for name, query in checks.items() for row in connection.execute(query)]
 
 
 def report(outcome: Outcome) -> str:

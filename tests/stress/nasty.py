@@ -55,12 +55,14 @@ SQL = [
     "UPDATE sqlite_master SET rootpage = 1 WHERE name = 'u'",
     "PRAGMA user_version = 7",
 ]
+# Stands for a file beside the database, which no query may write.
+WRITTEN = "{written}"
 QUERIES = [
     "SELECT 1; SELECT 2",
     "",
     ";",
-    "ATTACH '/tmp/ragqa-fuzz.db' AS x",
-    "VACUUM INTO '/tmp/ragqa-fuzz.db'",
+    f"ATTACH '{WRITTEN}' AS x",
+    f"VACUUM INTO '{WRITTEN}'",
     "SELECT 1 AS id, load_extension('x') AS text",
     "DELETE FROM t",
     "PRAGMA query_only = OFF",

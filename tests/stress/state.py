@@ -94,8 +94,10 @@ def read_state(path: Path) -> State:
     return State(settings, documents, passages, full_text, vectors)
 
 
-def faults(path: Path, config: str = "default") -> list[str]:
-    """Return what is wrong with the corpus at `path`, as a reader (a search by `config`) and SQLite see it.
+def faults(path: Path, config: str = "default", question: str = QUESTION) -> list[str]:
+    """Return what is wrong with the corpus at `path`, as a reader and SQLite see it.
+
+    The reader searches by `config` for a question that something is to be found for.
 
     Looks at it as a user first: reading may mend what a check of the file alone would find.
     """
@@ -108,7 +110,7 @@ def faults(path: Path, config: str = "default") -> list[str]:
             ]
             documents = corpus.count("documents")
         if documents:
-            found += _search(path, config)
+            found += _search(path, config, question)
     except (RagqaError, sqlite3.Error) as error:
         return [f"a reader is told: {error}"]
     return found + database_faults(path)
@@ -170,13 +172,13 @@ def _rows(corpus: Corpus) -> list[str]:
     return found
 
 
-def _search(path: Path, config: str) -> list[str]:
+def _search(path: Path, config: str, question: str) -> list[str]:
     with Corpus.open(path) as corpus:
         chunk = corpus_chunking(corpus)
     # However the corpus is cut: a config that wants it otherwise refuses.
     loaded = load_config(config)
     with Pipeline.from_config(loaded.model_copy(update={"chunk": chunk or loaded.chunk}), path) as pipeline:
-        hits = pipeline.search(QUESTION, 5).hits
+        hits = pipeline.search(question, 5).hits
         there = pipeline.corpus.passages([hit.passage.rowid for hit in hits])
     if not hits:
         return ["a search finds nothing"]

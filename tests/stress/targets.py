@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from ragqa.corpus.loaders.text import decode, read_markup
 from ragqa.types import Document
 from tests.conftest import fill, write_notes
 from tests.stress.fuzz import Target
-from tests.stress.nasty import QUERIES, SQL, UNITS
+from tests.stress.nasty import QUERIES, SQL, UNITS, WRITTEN
 
 # Enough that a time which grows with the square is seen.
 REPEATED = 30_000
@@ -134,13 +135,14 @@ def _yaml(keys: list[str]) -> st.SearchStrategy[bytes]:
         texts
         | st.sampled_from(["{type: fts}", "[*a, *a]", "{<<: [*a, *a]}", "*a", "0x" + "f" * 9_000, ".nan"]),
     )
-    bomb = st.builds(_bomb, st.integers(1, 12), st.integers(2, 9), st.booleans())
-    return (st.lists(lines, max_size=8).map("\n".join) | bomb).map(
+    bombs = st.builds(bomb, st.integers(1, 12), st.integers(2, 9), st.booleans())
+    return (st.lists(lines, max_size=8).map("\n".join) | bombs).map(
         lambda text: text.encode("utf-8", "surrogatepass")
     ) | raws
 
 
-def _bomb(depth: int, width: int, merge: bool) -> str:
+def bomb(depth: int, width: int, merge: bool) -> str:
+    """Return a config with an option that stands for `width` to the power of `depth` values."""
     lines = ["retrieve: {type: fts}", "options:", "  a0: &a0 {x: 1}"]
     for place in range(1, depth + 1):
         inner = ", ".join([f"*a{place - 1}"] * width)
@@ -296,20 +298,24 @@ def _ingest(folder: Path) -> Callable[[dict[bytes, bytes]], object]:
 
 def _read(path: Path, **options: Any) -> None:
     before = path.read_bytes()
-    for source in open_sources([str(path)], Fields(), **options):
-        for number, item in enumerate(source.items):
-            _storable(item)
-            if number == 200:
-                break
+    written = path.with_name("written.db")
+    written.unlink(missing_ok=True)
+    if "sql" in options:
+        options["sql"] = options["sql"].replace(WRITTEN, str(written))
+    with mock.patch.object(loader, "PATIENCE_S", 0.2):
+        for source in open_sources([str(path)], Fields(), **options):
+            for number, item in enumerate(source.items):
+                _storable(item)
+                if number == 200:
+                    break
     assert path.read_bytes() == before
-    assert not Path("/tmp/ragqa-fuzz.db").exists()
+    assert not written.exists()
 
 
 def _database(folder: Path) -> Callable[[list[str]], object]:
     path = folder / "theirs.db"
 
     def run(statements: list[str]) -> None:
-        loader.PATIENCE_S = 0.2
         path.unlink(missing_ok=True)
         connection = sqlite3.connect(path, isolation_level=None)
         for statement in [SQL[0], *statements]:
@@ -362,7 +368,6 @@ def _broken(folder: Path) -> Callable[[tuple[int, bytes]], object]:
         place, instead = case
         path = folder / "broken.db"
         path.write_bytes(raw[:place] + instead + raw[place + len(instead) :])
-        loader.PATIENCE_S = 0.2
         _read(path, table="t")
 
     return run
@@ -375,7 +380,6 @@ def _query(folder: Path) -> Callable[[str], object]:
     connection.close()
 
     def run(sql: str) -> None:
-        loader.PATIENCE_S = 0.2
         _read(path, sql=sql or " ")
 
     return run

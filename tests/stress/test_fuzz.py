@@ -29,7 +29,8 @@ from ragqa.evaluate.questions import load_questions
 from ragqa.retrieve.match import MOST_TERMS, match_terms
 from ragqa.types import Document
 from tests.stress.fuzz import limited
-from tests.stress.targets import targets
+from tests.stress.nasty import QUERIES, WRITTEN
+from tests.stress.targets import bomb, targets
 
 MINIMAL = "retrieve: {type: fts}\n"
 
@@ -44,18 +45,30 @@ def written(path: Path, text: str | bytes) -> Path:
     return path
 
 
-def bomb(merge: bool) -> str:
-    lines = ["  a0: &a0 {x: 1}"]
-    for place in range(1, 10):
-        inner = ", ".join([f"*a{place - 1}"] * 9)
-        lines.append(f"  a{place}: &a{place} " + (f"{{<<: [{inner}]}}" if merge else f"[{inner}]"))
-    return "\n".join(lines)
-
-
 def test_a_few_hundred_cases_of_every_kind(tmp_path: Path) -> None:
+    patience = loader.PATIENCE_S
     for target in targets(tmp_path):
         target.try_many(round(20 * target.share), 7)
         assert target.findings == [], target.name
+    assert patience == loader.PATIENCE_S
+
+
+def test_a_query_that_writes_a_file_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (target,) = [target for target in targets(tmp_path) if target.name == "query"]
+    for query in QUERIES:
+        if WRITTEN in query:
+            with pytest.raises(UsageError):
+                target.run(query)
+
+    def careless(names: list[str], fields: Fields, sql: str) -> list[object]:
+        connection = sqlite3.connect(names[0])
+        connection.execute(sql)
+        connection.close()
+        return []
+
+    monkeypatch.setattr("tests.stress.targets.open_sources", careless)
+    with pytest.raises(AssertionError):
+        target.run(f"VACUUM INTO '{WRITTEN}'")
 
 
 # -- YAML ---------------------------------------------------------------------------------------------
@@ -63,11 +76,11 @@ def test_a_few_hundred_cases_of_every_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_aliases_of_aliases_take_no_time_and_no_memory(tmp_path: Path, merge: bool) -> None:
-    path = written(tmp_path / "c.yaml", f"{MINIMAL}options:\n{bomb(merge)}")
+    path = written(tmp_path / "c.yaml", bomb(9, 9, merge))
     with limited(2), pytest.raises(UsageError, match="stands for more than"):
         load_config(str(path))
     with limited(2):
-        text = read_markup(f"---\n{bomb(merge).replace('  a', 'a')}\n---\nBody", "auto")
+        text = read_markup(f"---\n{bomb(9, 9, merge)}\n---\nBody", "auto")
     assert text.metadata == {}
     assert "Body" in text.text
 

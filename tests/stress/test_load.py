@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'ragqa[web]'")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'ragqa[web]'")
 
-from tests.stress.load import Plan, damage, run, slope
+from tests.stress.load import NOTES_QUESTIONS, Plan, run, slope
+from tests.stress.state import faults
 
 
 def test_sixty_questions_with_faults_between_them_while_the_corpus_changes(tmp_path: Path) -> None:
@@ -28,10 +29,11 @@ def test_slope_is_that_of_the_line() -> None:
     assert slope([(60, 200.0), (60, 210.0)]) == 0.0
 
 
-def test_damage_names_what_is_wrong_with_a_file(db: Path) -> None:
-    assert damage(db) == []
+def test_faults_name_what_is_wrong_with_a_file(db: Path) -> None:
+    assert faults(db, question=NOTES_QUESTIONS[0]) == []
     with sqlite3.connect(db) as connection:
         connection.execute("DELETE FROM passages WHERE document = (SELECT min(rowid) FROM documents)")
     connection.close()
-    assert any(said.startswith("documents without passages") for said in damage(db))
-    assert any(said.startswith("foreign keys") for said in damage(db))
+    found = faults(db, question=NOTES_QUESTIONS[0])
+    assert any("are not whole" in said for said in found)
+    assert any(said.startswith("foreign key") for said in found)

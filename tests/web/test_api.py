@@ -17,10 +17,12 @@ from ragqa.colbert.lean import LeanEncoder
 from ragqa.config import Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.device import Compute
+from ragqa.errors import UsageError
 from ragqa.web import schemas
 from ragqa.web.app import Settings, make_app
 from ragqa.web.catalog import _document
 from ragqa.web.engine import Engine
+from ragqa.web.events import failure
 from ragqa.web.server import CONFIGS
 from tests.conftest import fill
 from tests.web.conftest import HERE, QUESTION
@@ -186,6 +188,11 @@ def test_openapi_describes_every_path_and_loads_nothing(client: TestClient) -> N
     }
     content = described["paths"]["/api/ask"]["post"]["responses"]["200"]["content"]
     assert set(content) == {"text/event-stream", "application/json"}
+    described_forms = described["components"]["schemas"]
+    # A form may grow; a request may not say what nobody reads.
+    assert "additionalProperties" not in described_forms["AnswerForm"]
+    assert "additionalProperties" not in described_forms["HitForm"]
+    assert described_forms["AskRequest"]["additionalProperties"] is False
     assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
 
 
@@ -193,8 +200,9 @@ def test_a_fault_of_the_program_is_a_sentence_and_its_traceback_goes_to_the_term
     engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*args: Any) -> None:
-        raise ZeroDivisionError("never \x1b[31mmind")
+        raise ZeroDivisionError("never \x1b[31mmind sk-local-0123456789")
 
+    monkeypatch.setenv("LOCAL_API_KEY", "sk-local-0123456789")
     monkeypatch.setattr(engine, "search", broken)
     client = TestClient(make_app(engine, Settings()), base_url=HERE, raise_server_exceptions=False)
     response = client.post("/api/search", json={"question": "a"})
@@ -204,6 +212,9 @@ def test_a_fault_of_the_program_is_a_sentence_and_its_traceback_goes_to_the_term
     said = capsys.readouterr().err
     assert "ZeroDivisionError: never" in said
     assert "\x1b" not in said
+    assert "mind [key removed]" in said
+    assert failure(UsageError("No sk-local-0123456789.")).text == "No [key removed]."
+    assert "0123456789" not in said
 
 
 def test_a_document_and_its_passages_are_of_one_state_while_it_is_being_replaced(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -10,10 +11,11 @@ from bs4 import BeautifulSoup, Tag
 from starlette.testclient import TestClient
 
 from ragqa.evaluate.store import RunStore
+from ragqa.rerank.colbert import ColbertReranker
+from ragqa.untrusted import is_web
 from ragqa.web.app import Settings, make_app
 from ragqa.web.catalog import DOCUMENTS_PER_PAGE
 from ragqa.web.engine import Engine
-from ragqa.web.rendering import is_web
 from ragqa.web.runs import REPORT_POLICY
 from tests.conftest import fill
 from tests.evaluate.test_store import KEY, RESULTS, begin
@@ -120,7 +122,8 @@ def test_what_documents_and_models_say_is_text(tmp_path: Path, fake_models: Simp
 
 def test_sources_become_links_only_to_the_web() -> None:
     assert [
-        is_web(source) for source in ("http://a", "HTTPS://a", "javascript:a", "data:a", "//a", "a.md")
+        is_web(source)
+        for source in ("http://a", "HTTPS://a", "javascript:a", "data:a", "//a", "http-notes/a.md")
     ] == [
         True,
         True,
@@ -190,6 +193,36 @@ def test_a_passage_that_was_not_found_is_shaded_too(client: TestClient) -> None:
     assert fragment.startswith('<h2 id="panel-title">')
     for wrong in ("id=garden.txt%237", "id=nowhere", ""):
         assert client.get(f"/passage?question=a&{wrong}").status_code == 400
+
+
+def test_a_passage_that_is_opened_is_reranked_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranked = []
+    rerank = ColbertReranker.rerank
+
+    def counted(self: Any, *args: Any) -> Any:
+        reranked.append(args)
+        return rerank(self, *args)
+
+    monkeypatch.setattr(ColbertReranker, "rerank", counted)
+    page = soup(client.get(f"/passage?question=beans&config=default&id={quote('coffee.md#0')}").text)
+    assert "rank 1" in one(page, ".journey").get_text()
+    assert len(reranked) == 1
+
+
+def test_the_status_waits_for_no_config_that_is_loading(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever borrows a pipeline may have to wait for the config that loads one.
+    monkeypatch.setattr(engine, "_borrow", lambda name: 1 / 0)
+    engine._warm["fts"].clear()
+    states = client.get("/api/status").json()["configs"]
+    assert [(state["name"], state["ready"]) for state in states] == [("default", True), ("fts", False)]
+    said = one(soup(client.get("/corpus").text), "section").get_text()
+    assert "default: ready" in said
+    assert "fts: loading" in said
+    assert "up to date" not in said
 
 
 def test_the_script_of_a_page_gets_errors_as_sentences(client: TestClient) -> None:

@@ -127,6 +127,11 @@ def test_a_limit_fills_up_again_and_is_each_addresss_own() -> None:
     assert limit.take("b") == 0
     now[0] = 2.0
     assert [limit.take("a") for _ in range(3)] == [0, 0, 1]
+    # Who waits for 19.3 seconds is told 20: after 19 it would be refused again.
+    slow = RateLimit(3, lambda: now[0])
+    assert [slow.take("a") for _ in range(3)] == [0] * 3
+    now[0] += 0.7
+    assert slow.take("a") == 20
 
 
 def test_nobody_comes_in_without_the_token(start: Start) -> None:
@@ -149,6 +154,16 @@ def test_the_token_comes_in_by_its_header_and_by_no_url(start: Start) -> None:
     assert client.get("/api/status", params={"token": TOKEN}).status_code == 401
     for wrong in (f"Bearer {TOKEN}x", "Bearer ", f"Basic {TOKEN}", "Bearer caf\u00e9".encode("latin-1")):
         assert client.get("/api/status", headers={"authorization": wrong}).status_code == 401
+
+
+def test_an_odd_cookie_of_another_program_spoils_no_session(start: Start) -> None:
+    client = start(token=TOKEN)
+    session = client.post("/login", data={"token": TOKEN}).headers["set-cookie"].partition(";")[0]
+    for odd in ('prefs={"a": 1}', "a b=c", "=", "\u00e9=1"):
+        for cookies in (f"{odd}; {session}", f"{session}; {odd}"):
+            headers = {"cookie": cookies.encode("latin-1")}
+            assert start(token=TOKEN).get("/", headers=headers).status_code == 200  # type: ignore[arg-type]
+    assert start(token=TOKEN).get("/", headers={"cookie": 'prefs={"a": 1}'}).status_code == 303
 
 
 def test_logging_in_sets_a_cookie_that_no_script_and_no_other_site_has(start: Start) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import httpx2
 import pytest
 
 from ragqa.errors import RagqaError
+from ragqa.types import Answer
 from ragqa.web.app import Settings
-from ragqa.web.engine import BUSY, MOST_AT_ONCE, WARMING, Engine
+from ragqa.web.engine import BUSY, MOST_AT_ONCE, WARMING, Asked, Engine
+from ragqa.web.events import Stopped, Tell
 from ragqa.web.server import Serving, serve
 from tests.conftest import Run
 from tests.web.conftest import QUESTION, Gated, warm
@@ -126,13 +129,41 @@ def test_every_question_to_extractive_has_its_own_sentences(engine: Engine, serv
     assert wrong == []
 
 
-def test_a_closed_tab_stops_the_model_and_frees_it(engine: Engine, served: Served, gated: Gated) -> None:
+@dataclass
+class Asking:
+    """A question that the engine was asked: `stopped` tells whether nobody waits for its answer any more."""
+
+    stopped: Stopped
+    over: threading.Event
+
+
+@pytest.fixture
+def asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Asking]:
+    """The questions that the engine is asked, in order."""
+    seen: list[Asking] = []
+    real = engine.ask
+
+    def ask(question: Asked, tell: Tell, stopped: Stopped) -> Answer:
+        seen.append(Asking(stopped, threading.Event()))
+        over = seen[-1].over
+        try:
+            return real(question, tell, stopped)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(engine, "ask", ask)
+    return seen
+
+
+def test_a_closed_tab_stops_the_model_and_frees_it(
+    engine: Engine, served: Served, gated: Gated, asked: list[Asking]
+) -> None:
     address = served(engine)
     with asking(address, "gated-one") as stream:
         gated.one.let.release()
         stream.until("text")
     # It notices at the next piece, which nobody is told.
-    time.sleep(0.3)
+    _until(asked[0].stopped)
     gated.one.let.release()
     assert gated.one.closed.wait(10)
     assert len(gated.one.said) == 2
@@ -142,7 +173,7 @@ def test_a_closed_tab_stops_the_model_and_frees_it(engine: Engine, served: Serve
 
 
 def test_a_closed_tab_stops_a_model_whose_pieces_are_held_back(
-    engine: Engine, served: Served, gated: Gated
+    engine: Engine, served: Served, gated: Gated, asked: list[Asking]
 ) -> None:
     # What may become code with brackets in it is told only when it is whole.
     gated.one.pieces = ["So `a", "b", "c", "d", "e`."]
@@ -151,28 +182,30 @@ def test_a_closed_tab_stops_a_model_whose_pieces_are_held_back(
         stream.until("text")
         gated.one.let.release()
         _until(lambda: len(gated.one.said) == 2)
-    time.sleep(0.3)
+    _until(asked[0].stopped)
     gated.one.let.release()
     assert gated.one.closed.wait(10)
     assert gated.one.said == ["So `a", "b", "c"]
 
 
-def test_whoever_hangs_up_while_waiting_asks_no_model(engine: Engine, served: Served, gated: Gated) -> None:
+def test_whoever_hangs_up_while_waiting_asks_no_model(
+    engine: Engine, served: Served, gated: Gated, asked: list[Asking]
+) -> None:
     address = served(engine)
     with asking(address, "gated-one") as first:
         gated.one.let.release()
         first.until("text")
         with asking(address, "gated-one") as second:
             second.until("note")
-        time.sleep(0.5)
+        _until(asked[1].stopped)
         gated.one.let.release(5)
         first.until("done")
-    time.sleep(0.3)
+    assert asked[1].over.wait(10)
     assert len(gated.one.said) == 3
 
 
 def test_hanging_up_on_an_answer_in_one_piece_stops_the_model(
-    engine: Engine, served: Served, gated: Gated
+    engine: Engine, served: Served, gated: Gated, asked: list[Asking]
 ) -> None:
     address = served(engine)
     body = json.dumps({"question": QUESTION, "model": "gated-one", "config": "fts"})
@@ -184,7 +217,7 @@ def test_hanging_up_on_an_answer_in_one_piece_stops_the_model(
         )
         gated.one.let.release()
         _until(lambda: gated.one.said == ["Use 60 grams of beans "])
-    time.sleep(0.3)
+    _until(asked[0].stopped)
     gated.one.let.release()
     assert gated.one.closed.wait(10)
     assert len(gated.one.said) == 2
@@ -272,7 +305,8 @@ def test_it_logs_nothing_that_is_asked_and_ends_at_once_whatever_is_under_way(db
                 b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
                 b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
             )
-            time.sleep(0.2)
+            # By the time it answers another one, it is at that.
+            assert httpx2.get(f"{address}/api/status", headers=headers).status_code == 200
             start = time.perf_counter()
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 130

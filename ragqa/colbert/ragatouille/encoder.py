@@ -22,8 +22,8 @@ class RagatouilleEncoder:
     Raises RagqaError when the checkpoint cannot be loaded or the library cannot run here.
     """
 
-    def __init__(self, settings: EncoderSettings, compute: Compute) -> None:
-        self.layout = stanford_layout(settings)
+    def __init__(self, settings: EncoderSettings, compute: Compute, revision: str | None = None) -> None:
+        self.layout = stanford_layout(settings, revision)
         self.identity = self.layout.identity
         self.model = load_model(self.layout, compute)
         self.checkpoint = self.model.model.inference_ckpt

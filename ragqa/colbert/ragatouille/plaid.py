@@ -56,7 +56,10 @@ class Manifest:
 class PlaidIndex:
     """The PLAID index over the vectors of `store`; raises RagqaError where it is missing or stale."""
 
-    def __init__(self, store: TokenStore, settings: EncoderSettings, compute: Compute) -> None:
+    def __init__(
+        self, store: TokenStore, settings: EncoderSettings, compute: Compute, revision: str | None = None
+    ) -> None:
+        self._revision = revision
         self.store = store
         self.corpus = store.corpus
         self.settings = settings
@@ -174,7 +177,7 @@ class PlaidIndex:
 
         root = plaid_root(self.corpus)
         root.mkdir(parents=True, exist_ok=True)
-        model = load_model(stanford_layout(self.settings), self.compute)
+        model = load_model(stanford_layout(self.settings, self._revision), self.compute)
         model.model.run_config.root = model.model.config.root = str(root)
         passages = self.corpus.passages(rowids)
         with stored_vectors(self.store, passages), index_root(root):
@@ -250,7 +253,7 @@ class PlaidIndex:
         ensure_compiled(SEARCHING)
         from ragatouille import RAGPretrainedModel
 
-        checkpoint = stanford_layout(self.settings).path
+        checkpoint = stanford_layout(self.settings, self._revision).path
         encoder = self.store.encoder
         try:
             correct_paths(folder, plaid_root(self.corpus), checkpoint)

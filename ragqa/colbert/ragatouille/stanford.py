@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import platformdirs
 
 from ragqa import embedded
-from ragqa.checkpoints import weights_of
+from ragqa.checkpoints import split_revision, weights_of
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.errors import RagqaError
 
@@ -53,8 +53,10 @@ class Layout:
     skiplist: tuple[int, ...] = ()
 
 
-def stanford_layout(settings: EncoderSettings) -> Layout:
+def stanford_layout(settings: EncoderSettings, revision: str | None = None) -> Layout:
     """Return the checkpoint that `settings` name in Stanford's layout, exported first where it has another.
+
+    `revision` is as `load` has it.
 
     Raises RagqaError when it cannot be loaded, or has modules that the layout cannot hold.
     """
@@ -67,9 +69,9 @@ def stanford_layout(settings: EncoderSettings) -> Layout:
         known = read_layout(folder)
         if known is not None:
             return _with(known, folder, identity)
-    model = cast(Any, load_multi_vector(settings.model, "cpu"))
+    model = cast(Any, load_multi_vector(settings.model, "cpu", revision))
     if not is_embedded:
-        weights = weights_of(model, settings.model)
+        weights = weights_of(model, settings.model, revision)
         dimensions = model.encode_query("size").shape[1]
         identity = {
             "model": settings.model,
@@ -77,7 +79,7 @@ def stanford_layout(settings: EncoderSettings) -> Layout:
             "document_tokens": settings.document_tokens,
             "dimensions": dimensions,
         }
-        own = _own_layout(settings.model)
+        own = _own_layout(*split_revision(settings.model, revision))
         if own is not None:
             return Layout(own, identity)
         digest = hashlib.sha256(f"{settings.model} {weights}".encode()).hexdigest()[:16]
@@ -104,19 +106,22 @@ def _with(layout: Layout, folder: Path, identity: dict[str, Any]) -> Layout:
     return Layout(**{**asdict(layout), "path": str(folder), "identity": identity})
 
 
-def _own_layout(model: str) -> str | None:
-    """Return the folder or hub name of a checkpoint that has Stanford's layout already."""
-    path = Path(model).expanduser()
+def _own_layout(model: str, revision: str | None) -> str | None:
+    """Return the folder or hub name of a checkpoint that has Stanford's layout already.
+
+    One that is held to a revision is a folder of the hub's cache, where it was just loaded from.
+    """
+    path = Path(model)
     if path.is_dir():
         return str(path) if (path / METADATA).is_file() else None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        hf_hub_download(model, METADATA)
+        found = hf_hub_download(model, METADATA, revision=revision)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
         return None
-    return model
+    return model if revision is None else str(Path(found).parent)
 
 
 def _export(model: MultiVectorEncoder, folder: Path) -> Layout:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from ragqa.corpus.loaders.source import Fields, Skipped, Source
-from ragqa.corpus.loaders.text import MAX_DOCUMENT, UnreadableError, clean, clean_title, jsonable, read_markup
+from ragqa.corpus.loaders.text import (
+    MAX_DOCUMENT,
+    UnreadableError,
+    clean,
+    clean_title,
+    jsonable,
+    open_regular,
+    read_markup,
+)
 from ragqa.errors import UsageError
 from ragqa.types import Document
 
@@ -139,16 +145,13 @@ def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    """Open a regular file; raises UsageError for another one, which might never end."""
+    """Open a regular file; raises UsageError for another one, and where it cannot be read."""
     try:
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        return open_regular(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    file = open(number, "rb")  # noqa: SIM115 - the caller closes it
-    if stat.S_ISREG(os.fstat(number).st_mode):
-        return file
-    file.close()
-    raise UsageError(f"{path} is no regular file.")
+    except UnreadableError as error:
+        raise UsageError(f"{path} is no regular file.") from error
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:

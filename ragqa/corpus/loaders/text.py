@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ragqa.errors import unknown_name
 from ragqa.plain_yaml import PlainYamlError, read_yaml
@@ -58,19 +58,26 @@ def check_format(format: str) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a regular file; raises UnreadableError for another one, or one that is too large.
-
-    It is looked at once it is open, and never waited for: a file may have become a pipe since it was listed.
-    """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(number, "rb") as file:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise UnreadableError("not a regular file")
+    """Return the bytes of a regular file; raises UnreadableError for another or too large one."""
+    with open_regular(path) as file:
         # None is what a file of /proc may have to say at the moment.
         raw = file.read(MAX_DOCUMENT + 1) or b""
     if len(raw) > MAX_DOCUMENT:
         raise UnreadableError(f"larger than {MAX_DOCUMENT:,} bytes")
     return raw
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file; raises UnreadableError for another one, which might never end, and OSError.
+
+    It is looked at once it is open, and never waited for: a file may have become a pipe since it was listed.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = open(number, "rb")  # noqa: SIM115 - the caller closes it
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return file
+    file.close()
+    raise UnreadableError("not a regular file")
 
 
 def decode(raw: bytes) -> str:
