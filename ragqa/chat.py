@@ -89,7 +89,7 @@ class Chat:
         """
         from ragqa.answer.conversation import ELLIPSIS, stand_alone
 
-        question = check_question(text)
+        question = check_question(text, self.pipeline.config.limits.question)
         if self.rewriting:
             question = stand_alone(
                 question, self.conversation, self._model, self._options, self.pipeline.limits

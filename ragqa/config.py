@@ -19,6 +19,10 @@ from ragqa.plain_yaml import MAX_CHARACTERS, PlainYamlError, read_yaml
 MAX_CONFIG_BYTES = MAX_CHARACTERS
 # More of anything is a slip of the pen; SQLite and numpy hold no number of any length.
 MAX_COUNT = 10_000_000
+# The longest question and document, in characters. A file, a line of records and a cell of more bytes than
+# a document may have characters is skipped and named, and not read to its end.
+MAX_QUESTION = 10_000
+MAX_DOCUMENT = 10_000_000
 
 
 class Strict(BaseModel):
@@ -57,6 +61,16 @@ class TimeoutSettings(Strict):
     total_s: float = Field(default=1800, gt=0, le=86_400)
 
 
+class LimitSettings(Strict):
+    """How long a question and a document may be, in characters; what is longer is refused.
+
+    The largest values allowed are those that ragqa was tried with.
+    """
+
+    question: int = Field(default=MAX_QUESTION, ge=1, le=MAX_QUESTION)
+    document: int = Field(default=MAX_DOCUMENT, ge=1, le=MAX_DOCUMENT)
+
+
 class StageSettings(BaseModel):
     """A stage as the config names it: `type` chooses the class, which checks the other keys itself."""
 
@@ -92,6 +106,7 @@ class Config(Strict):
     model: str = "auto"
     options: dict[str, Any] = {}
     timeout: TimeoutSettings = TimeoutSettings()
+    limits: LimitSettings = LimitSettings()
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -139,8 +154,8 @@ def parse_config(data: dict[str, Any], name: str) -> Config:
 
 
 def dump_config(config: Config) -> str:
-    """Return what decides a config's results, as YAML that reads back: no name, description, timeout."""
-    kept = config.model_dump(mode="json", exclude={"name", "description", "timeout"})
+    """Return what decides a config's results, as YAML that reads back: no name, no description, no limits."""
+    kept = config.model_dump(mode="json", exclude={"name", "description", "timeout", "limits"})
     return yaml.safe_dump(kept, sort_keys=True)
 
 

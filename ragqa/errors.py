@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 
@@ -31,6 +32,13 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, sqlite3.Error):
         return f"The corpus file could not be used: {error}."
     return "There is not enough memory for this." if isinstance(error, MemoryError) else None
+
+
+def unreadable(path: Path, error: sqlite3.DatabaseError) -> RagqaError:
+    """Return the error for a file in which SQLite finds something else than it wants."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        return RagqaError(f"{path} is not a SQLite database ({error}).")
+    return RagqaError(f"{path} is damaged ({error}). Take a backup of it, or make it anew.")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

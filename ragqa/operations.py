@@ -19,7 +19,7 @@ from ragqa.corpus.ingest import (
     is_cut,
     rechunk_documents,
 )
-from ragqa.corpus.loaders.source import Source
+from ragqa.corpus.loaders.source import Source, bounded
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
 from ragqa.pipeline import Pipeline
@@ -46,13 +46,16 @@ def ingest_sources(
     take_over: bool = False,
     on_document: Callable[[IngestReport], None] = lambda report: None,
 ) -> IngestReport:
-    """Ingest into the corpus at `db`, made where there is none, cut as it is or else as `config` says."""
-    chunk = load_config(config).chunk
+    """Ingest into the corpus at `db`, made where there is none, cut as it is or else as `config` says.
+
+    Documents that are longer than the config's limit are skipped.
+    """
+    settings = load_config(config)
     with Corpus.open(db or default_corpus(), create=True) as corpus:
         return ingest(
             corpus,
-            sources,
-            corpus_chunking(corpus) or chunk,
+            [bounded(source, settings.limits.document) for source in sources],
+            corpus_chunking(corpus) or settings.chunk,
             prune=prune,
             take_over=take_over,
             on_document=on_document,

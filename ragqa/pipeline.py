@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ragqa.config import Config, load_config
+from ragqa.config import MAX_QUESTION, Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
 from ragqa.device import Compute
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from ragqa.answer.request import ModelRequest
     from ragqa.answer.stream import OnSentence, OnText, StreamedAnswer
     from ragqa.explain.explanation import Explanation
-
-MAX_QUESTION_CHARACTERS = 10_000
 
 
 class Pipeline:
@@ -158,7 +156,7 @@ class Pipeline:
 
         for stage in derived_stages(self.config.retrieve.type, self.retriever).values():
             if isinstance(stage, FullTextRetriever):
-                return stage.match_expression(check_question(question))
+                return stage.match_expression(self._checked(question))
         raise UsageError(f"The first stage {self.config.retrieve.type!r} has no match expression.")
 
     # -- questions ----------------------------------------------------------------------------
@@ -176,7 +174,7 @@ class Pipeline:
 
         Raises what `search` raises.
         """
-        question = check_question(question)
+        question = self._checked(question)
         check_chunking(self.corpus, self.config.chunk)
         timings: dict[str, float] = {}
         with timed(timings, self.config.retrieve.type):
@@ -226,7 +224,7 @@ class Pipeline:
         its check, where the config wants answers checked; a refusal without asking the model is told to it
         always, without a check. Raises RagqaError when the model fails.
         """
-        question = check_question(question)
+        question = self._checked(question)
         # What can be wrong with the request is said before anything is searched.
         chosen, settings = self.model(model, options)
         result = self.search(question)
@@ -262,7 +260,7 @@ class Pipeline:
         """
         from ragqa.answer.conversation import last_conversation, stand_alone
 
-        question = check_question(question)
+        question = self._checked(question)
         conversation = last_conversation()
         chosen, settings = self.model(model, options)
         return stand_alone(question, conversation, chosen, settings, self.limits), conversation
@@ -304,6 +302,9 @@ class Pipeline:
         """Return the prompt that `model` is sent, before question and context are filled in."""
         return self.preparation.prompt_text(model)
 
+    def _checked(self, question: str) -> str:
+        return check_question(question, self.config.limits.question)
+
 
 def open_corpus(config: Config, db: Path | str | None) -> Corpus:
     """Return the corpus at `db` (the user's own by default).
@@ -315,14 +316,11 @@ def open_corpus(config: Config, db: Path | str | None) -> Corpus:
     return Corpus.open(default_corpus() if db is None else db)
 
 
-def check_question(question: str) -> str:
-    """Return `question` without surrounding white space; raises UsageError when it is empty or endless."""
+def check_question(question: str, longest: int = MAX_QUESTION) -> str:
+    """Return `question` without white space around it; raises UsageError when it is empty or too long."""
     question = question.encode("utf-8", "replace").decode("utf-8").replace("\0", " ").strip()
     if not question:
         raise UsageError("The question is empty.")
-    if len(question) > MAX_QUESTION_CHARACTERS:
-        raise UsageError(
-            f"The question is {len(question):,} characters long; "
-            f"at most {MAX_QUESTION_CHARACTERS:,} are read."
-        )
+    if len(question) > longest:
+        raise UsageError(f"The question is {len(question):,} characters long; at most {longest:,} are read.")
     return question

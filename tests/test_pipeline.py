@@ -9,12 +9,12 @@ import pytest
 
 from ragqa import Pipeline
 from ragqa.answer.refusal import REFUSAL
-from ragqa.config import load_config, parse_config
+from ragqa.config import MAX_QUESTION, load_config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.device import Compute
 from ragqa.errors import RagqaError, UsageError
 from ragqa.operations import build_index
-from ragqa.pipeline import MAX_QUESTION_CHARACTERS, check_question
+from ragqa.pipeline import check_question
 
 QUESTION = "How many grams of beans for one litre of water?"
 
@@ -207,7 +207,7 @@ def test_an_empty_question_is_refused(question: str) -> None:
 def test_a_question_keeps_its_words_and_loses_what_cannot_be_stored() -> None:
     assert check_question("  why\ud800\0now ") == "why? now"
     with pytest.raises(UsageError, match="10,001 characters"):
-        check_question("a" * (MAX_QUESTION_CHARACTERS + 1))
+        check_question("a" * (MAX_QUESTION + 1))
 
 
 def test_a_prompt_is_read_once_however_many_questions_it_serves(

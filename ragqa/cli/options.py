@@ -18,19 +18,18 @@ def read_question(ctx: typer.Context, question: str) -> str:
     """Return the question, read from standard input where it is "-"."""
     if question != "-" or ctx.resilient_parsing:
         return question
-    from ragqa.pipeline import MAX_QUESTION_CHARACTERS
+    from ragqa.config import MAX_QUESTION
 
     if sys.stdin is None:
         raise UsageError("Standard input is closed, and the question was to be read from it.")
     if sys.stdin.isatty():
         show.note("Type the question, then Ctrl-D on a line of its own.")
     # A character of UTF-8 is four bytes at most, and what does not end is not read to its end.
-    raw = sys.stdin.buffer.read(4 * MAX_QUESTION_CHARACTERS + 1)
+    raw = sys.stdin.buffer.read(4 * MAX_QUESTION + 1)
     text = raw.decode("utf-8-sig", "replace")
-    if len(raw) > 4 * MAX_QUESTION_CHARACTERS:
+    if len(raw) > 4 * MAX_QUESTION:
         raise UsageError(
-            "The question on standard input is too long; "
-            f"at most {MAX_QUESTION_CHARACTERS:,} characters are read."
+            f"The question on standard input is too long; at most {MAX_QUESTION:,} characters are read."
         )
     return text.strip()
 

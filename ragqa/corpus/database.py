@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from ragqa.errors import BusyError, RagqaError
+from ragqa.errors import BusyError, RagqaError, unreadable
 from ragqa.types import Document, Passage
 from ragqa.untrusted import for_line
 
@@ -122,7 +122,7 @@ class Corpus:
         except sqlite3.OperationalError as error:
             raise RagqaError(f"The corpus {self.path} cannot be opened: {error}.") from error
         except sqlite3.DatabaseError as error:
-            raise RagqaError(f"{self.path} is not a SQLite database ({error}).") from error
+            raise unreadable(self.path, error) from error
 
     def _migrate(self) -> None:
         from sqlite_utils import Database

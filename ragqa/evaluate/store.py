@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ragqa.errors import BusyError, RagqaError, UsageError
+from ragqa.errors import BusyError, RagqaError, UsageError, unreadable
 from ragqa.evaluate.questions import QuestionSet
 from ragqa.evaluate.rows import (
     QUESTION_COLUMNS,
@@ -100,7 +100,7 @@ class RunStore:
         except sqlite3.OperationalError as error:
             raise RagqaError(f"The file of runs {self.path} cannot be used: {error}.") from error
         except sqlite3.DatabaseError as error:
-            raise RagqaError(f"{self.path} is not a SQLite database ({error}).") from error
+            raise unreadable(self.path, error) from error
 
     def _migrate(self) -> None:
         from filelock import FileLock, Timeout

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from ragqa.colbert.encoder import Vectors
-from ragqa.config import Strict
+from ragqa.config import MAX_DOCUMENT, Strict
 from ragqa.corpus.loaders.sqlite import FAILURES, open_read_only
-from ragqa.corpus.loaders.text import MAX_DOCUMENT, clean, clean_title, jsonable
+from ragqa.corpus.loaders.text import clean, clean_title, jsonable
 from ragqa.errors import RagqaError, UsageError, unknown_name
 from ragqa.retrieve.foreign import foreign_hits
 from ragqa.retrieve.ranking import best

@@ -94,7 +94,8 @@ class Engine:
             raise unknown_name("config", config, self.configs)
         model = asked.model or self.model or self.configs[config].model
         self.models.get(model)
-        return Asked(check_question(asked.question), config, model)
+        question = check_question(asked.question, self.configs[config].limits.question)
+        return Asked(question, config, model)
 
     # -- loading ------------------------------------------------------------------------------
 

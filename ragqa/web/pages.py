@@ -14,7 +14,6 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ragqa.explain.page import asset, explanation_fragment
-from ragqa.pipeline import MAX_QUESTION_CHARACTERS
 from ragqa.web import events
 from ragqa.web.api import catalog_of, engine_of, status_form
 from ragqa.web.catalog import NotThereError
@@ -179,7 +178,7 @@ def _ask_page(request: Request, form: dict[str, str], views: list[AnswerView]) -
         configs=engine.configs,
         models=models,
         own_model=engine.model,
-        longest=MAX_QUESTION_CHARACTERS,
+        longest=max(config.limits.question for config in engine.configs.values()),
     )
 
 

@@ -226,6 +226,23 @@ def test_bad_input_gets_a_sentence_and_an_exit_code(
     assert "Traceback" not in told.stderr
 
 
+def test_a_config_limits_documents_and_questions(ragqa: Run, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "short.md").write_text("Tea.")
+    (notes / "long.md").write_text("Coffee " * 20)
+    (tmp_path / "tight.yaml").write_text("retrieve: {type: fts}\nlimits: {document: 100, question: 10}")
+    told = ragqa("ingest", notes, "--prune", "-c", "tight.yaml", "--db", "c.db")
+    assert told.stdout == "1 added, 0 replaced, 0 unchanged, 0 pruned, 1 skipped\n"
+    assert "1 skipped, longer than 100 characters: long.md\n" in told.stderr
+    # There is a document behind what was skipped: what was known of it stays.
+    assert "Nothing was pruned" in told.stderr
+    assert ragqa("search", "green tea?", "-c", "tight.yaml", "--db", "c.db").returncode == 0
+    refused = ragqa("search", "green teas?", "-c", "tight.yaml", "--db", "c.db")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "Error: The question is 11 characters long; at most 10 are read.\n"
+
+
 def test_an_interrupted_index_stops_cleanly_and_goes_on_later(tmp_path: Path, ragqa: Run) -> None:
     total = 3 * COMMIT_EVERY
     rows = [f"{number},{'word ' * 120}{number}" for number in range(total)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -93,6 +94,7 @@ COMMANDS = {
     "remove": (["remove", "tea.html"], ["ragqa.corpus.database"]),
     "explain": (["explain", QUESTION], ["ragqa.explain.explanation"]),
     "chat": (["chat"], ["ragqa.chat"]),
+    "tune": (["eval", "tune", "questions.jsonl", "-o", "best.yaml"], ["ragqa.evaluate.tune", "optuna"]),
 }
 
 
@@ -104,10 +106,13 @@ COMMANDS = {
 def test_ctrl_c_while_libraries_are_imported_ends_with_130(
     db: Path, notes: Path, tmp_path: Path, arguments: list[str], at: str
 ) -> None:
+    questions = [{"id": str(n), "question": f"{QUESTION} {n}", "relevant": ["coffee.md"]} for n in range(12)]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, questions)))
     with start(AT_IMPORT, at, *arguments, "--db", str(db), cwd=tmp_path, stdin=subprocess.DEVNULL) as process:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
+    assert not (tmp_path / "best.yaml").exists()
     with closing(sqlite3.connect(db)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 

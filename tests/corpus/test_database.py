@@ -53,6 +53,15 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert path.read_text().startswith("Dear")
 
 
+def test_a_damaged_corpus_is_called_damaged(db: Path) -> None:
+    with db.open("r+b") as file:
+        # The list of tables begins after the header.
+        file.seek(100)
+        file.write(b"\xff" * 900)
+    with pytest.raises(RagqaError, match=r"is damaged \(database disk image is malformed\)"):
+        Corpus.open(db)
+
+
 def test_another_database_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "blog.db"
     with sqlite3.connect(path) as connection:

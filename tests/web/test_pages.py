@@ -92,6 +92,18 @@ def test_an_unchecked_answer_has_its_citations_all_the_same(
     assert not page.select(".mark")
 
 
+def test_a_config_limits_the_questions_of_a_page(db: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tight.yaml"
+    config.write_text("retrieve: {type: fts}\nmodel: extractive\nlimits: {question: 30}", encoding="utf-8")
+    engine = Engine(db, [str(config)])
+    engine.start()
+    client = TestClient(make_app(engine, Settings()), base_url=HERE)
+    assert one(soup(client.get("/").text), "#question")["maxlength"] == "30"
+    told = client.post("/api/ask", json={"question": "a" * 31})
+    engine.close()
+    assert (told.status_code, told.json()["error"][:36]) == (400, "The question is 31 characters long; ")
+
+
 def test_what_documents_and_models_say_is_text(tmp_path: Path, fake_models: SimpleNamespace) -> None:
     engine = Engine(hostile_corpus(tmp_path), ["default", "fts"])
     engine.start()

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from ragqa.config import MAX_DOCUMENT
 from ragqa.corpus.loaders.source import Fields, Skipped, Source
 from ragqa.corpus.loaders.text import (
-    MAX_DOCUMENT,
     UnreadableError,
     clean,
     clean_title,

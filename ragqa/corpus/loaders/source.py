@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ragqa.types import Document
 
@@ -45,3 +45,16 @@ class Fields:
     meta: tuple[str, ...] = ()
     format: str = "auto"
     id_prefix: str = ""
+
+
+def bounded(source: Source, longest: int) -> Source:
+    """Return `source` so that it skips, and names, documents of more than `longest` characters."""
+
+    def items() -> Iterator[Document | Skipped]:
+        for item in source.items:
+            if isinstance(item, Document) and len(item.text) > longest:
+                yield Skipped(item.id, f"longer than {longest:,} characters", unread=True)
+            else:
+                yield item
+
+    return replace(source, items=items())

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+from ragqa.config import MAX_DOCUMENT
 from ragqa.corpus.loaders.records import record_document, settle_fields
 from ragqa.corpus.loaders.source import Fields, Skipped, Source
-from ragqa.corpus.loaders.text import MAX_DOCUMENT, clean
+from ragqa.corpus.loaders.text import clean
 from ragqa.errors import RagqaError, UsageError
 from ragqa.types import Document
 

@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ragqa.config import MAX_DOCUMENT
 from ragqa.errors import unknown_name
 from ragqa.plain_yaml import PlainYamlError, read_yaml
 from ragqa.types import TextFormat
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("auto", "markdown", "html", "text")
 
-# A document's text, a line of a file of records, a cell: what is larger is skipped and named.
-MAX_DOCUMENT = 10_000_000
 # Python's HTML parser reads about 40,000 a second.
 MAX_TAGS = 200_000
 # A title and a heading are repeated with each passage.
