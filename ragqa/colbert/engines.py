@@ -7,6 +7,7 @@ from functools import cache
 
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder
 from ragqa.device import Compute, has_bfloat16, may_have_accelerator
+from ragqa.embedded import CHECKPOINTS
 
 
 def _sentence_transformers(
@@ -20,7 +21,7 @@ def _sentence_transformers(
         return SentenceTransformersEncoder(settings, compute.torch_device(), compute.dtype, revision)
 
     lean = compute.device in ("auto", "cpu") and compute.dtype in ("auto", "float32")
-    if settings.model == "embedded" and lean:
+    if settings.model in CHECKPOINTS and lean:
         from ragqa.colbert.lean import LeanEncoder
 
         return LeanEncoder(settings, engine if _torch_is_faster(compute) else None)

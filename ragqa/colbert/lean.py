@@ -11,13 +11,13 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ragqa import embedded
 from ragqa.colbert.encoder import QUESTIONS_KEPT, EncoderSettings, PoolingEncoder, Spans, Vectors
-from ragqa.colbert.onnx_graph import HIDDEN, IDS, LENGTHS, POSITIONS, cached_graph
+from ragqa.colbert.onnx_graph import HIDDEN, IDS, LENGTHS, POSITIONS, TOKENS, cached_graph
 from ragqa.device import cores, onnx_session
 
 if TYPE_CHECKING:
@@ -42,23 +42,23 @@ class LeanEncoder:
     faster one.
     """
 
-    dimensions = embedded.DIMENSIONS
-
     def __init__(self, settings: EncoderSettings, bulk: Callable[[], PoolingEncoder] | None = None) -> None:
+        self._checkpoint = embedded.CHECKPOINTS[settings.model]
+        self.dimensions = self._checkpoint.dimensions
         self.query_tokens = settings.query_tokens or embedded.MAX_TOKENS
         self.document_tokens = settings.document_tokens or embedded.MAX_TOKENS
-        self.identity = embedded.identity(settings.document_tokens)
+        self.identity = embedded.identity(settings.document_tokens, self._checkpoint)
         # A question is asked of several stages, one after the other or side by side.
         self._question = lru_cache(maxsize=QUESTIONS_KEPT)(self._encode_question)
         self._make_bulk = bulk
         self._encoded = 0
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
-        return [_unit(self._question(text)) for text in texts]
+        return [_unit(self._question(text).tokens) for text in texts]
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        means = [self._question(text).mean(axis=0) for text in texts]
-        return _unit(np.stack(means)) if means else np.zeros((0, self.dimensions), np.float32)
+        means = [self._question(text).mean for text in texts]
+        return _unit(np.stack(means)) if means else np.zeros((0, embedded.DIMENSIONS), np.float32)
 
     def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
         return self.encode_both(texts)[0]
@@ -76,12 +76,12 @@ class LeanEncoder:
                 return self._bulk.encode_both(texts)
             self._encoded += tokens
         vectors: list[Vectors] = [np.zeros((0, self.dimensions), np.float32)] * len(ids)
-        pooled = np.zeros((len(ids), self.dimensions), np.float32)
+        pooled = np.zeros((len(ids), embedded.DIMENSIONS), np.float32)
 
         def encode(batch: Sequence[int]) -> None:
-            for number, hidden in zip(batch, _hidden(self._session, [ids[n] for n in batch]), strict=True):
-                pooled[number] = hidden.mean(axis=0)
-                vectors[number] = _unit(hidden[~np.isin(ids[number], self._skipped)])
+            for number, states in zip(batch, _run(self._session, [ids[n] for n in batch]), strict=True):
+                pooled[number] = states.mean
+                vectors[number] = _unit(states.tokens[~np.isin(ids[number], self._skipped)])
 
         # One thread per core, each with batches of its own: no core waits for another within a layer.
         with ThreadPoolExecutor(cores()) as threads:
@@ -104,8 +104,9 @@ class LeanEncoder:
     @cached_property
     def _session(self) -> InferenceSession:
         # One thread: a question is too short to share, and documents have a thread for each batch.
-        folder = embedded.verified_folder()
-        return onnx_session(cached_graph(folder / "model.safetensors"), weights=folder)
+        weights = embedded.verified_weights(self._checkpoint)
+        graph = cached_graph(weights, embedded.projection(self._checkpoint))
+        return onnx_session(graph, weights=weights.parent)
 
     @property
     def _bulk_is_due(self) -> bool:
@@ -121,8 +122,8 @@ class LeanEncoder:
         ids = (embedded.tokenizer().token_to_id(char) for char in string.punctuation)
         return [number for number in ids if number is not None]
 
-    def _encode_question(self, text: str) -> Vectors:
-        return _hidden(self._session, [self._ids(text, self.query_tokens)[0]])[0]
+    def _encode_question(self, text: str) -> _States:
+        return _run(self._session, [self._ids(text, self.query_tokens)[0]])[0]
 
     def _ids(self, text: str, limit: int) -> tuple[Ids, list[tuple[int, int]]]:
         """Return the token ids of `text` and their character spans, cut to `limit`, the last one kept."""
@@ -148,8 +149,15 @@ def batches_by_length(lengths: Sequence[int], tokens: int) -> Iterable[list[int]
         yield batch
 
 
-def _hidden(session: InferenceSession, batch: Sequence[Ids]) -> list[Vectors]:
-    """Return the last hidden states of each text, shape (tokens, dimensions)."""
+class _States(NamedTuple):
+    """What the model makes of a text: a vector per token, and the mean of the states that they came from."""
+
+    tokens: Vectors
+    mean: Vectors
+
+
+def _run(session: InferenceSession, batch: Sequence[Ids]) -> list[_States]:
+    """Return what the model makes of each text."""
     lengths = [len(ids) for ids in batch]
     padded = np.zeros((len(batch), max(lengths)), np.int64)
     for row, ids in zip(padded, batch, strict=True):
@@ -159,8 +167,13 @@ def _hidden(session: InferenceSession, batch: Sequence[Ids]) -> list[Vectors]:
         POSITIONS: np.arange(padded.shape[1]),
         LENGTHS: np.array(lengths, np.int32),
     }
-    (hidden,) = session.run([HIDDEN], inputs)
-    return [states[:length] for states, length in zip(hidden, lengths, strict=True)]
+    # Without an adapter the hidden states are the token vectors.
+    names = [output.name for output in session.get_outputs()]
+    found: list[Vectors] = session.run(names, inputs)
+    hidden, tokens = (found[names.index(name if name in names else HIDDEN)] for name in (HIDDEN, TOKENS))
+    return [
+        _States(tokens[row, :length], hidden[row, :length].mean(axis=0)) for row, length in enumerate(lengths)
+    ]
 
 
 def _unit(rows: Vectors) -> Vectors:

@@ -1,14 +1,12 @@
 """The embedded model as an ONNX graph whose weights stay in their own file.
 
-The graph names places in `model.safetensors` instead of holding numbers, so that it is a few kilobytes
-and the weights that were checked are the weights that run.
+The graph names places in a safetensors file instead of holding numbers, so that it is small and the
+weights that were checked are the weights that run. The adapter's projection alone is in the graph.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,31 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from ragqa.embedded import DIMENSIONS
+from ragqa.embedded import DIMENSIONS, header
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
+
+    Projection = NDArray[np.float32] | None
 
 HEADS = 12
 LAYERS = 6
 EPSILON = 1e-12
 # The operators that ONNX Runtime adds to the standard ones.
 RUNTIME = "com.microsoft"
-IDS, POSITIONS, LENGTHS, HIDDEN = "ids", "positions", "lengths", "hidden"
+IDS, POSITIONS, LENGTHS, HIDDEN, TOKENS = "ids", "positions", "lengths", "hidden", "tokens"
 
 
-def cached_graph(weights: Path) -> bytes:
-    """Return `graph(weights)`, made once per version of this file and of the weights.
+def cached_graph(weights: Path, projection: Projection = None) -> bytes:
+    """Return `graph(weights, projection)`, made once per version of this file and of what it is made of.
 
     Making it takes milliseconds, and importing the library that makes it a quarter of a second.
     """
-    header = _header_bytes(weights)
-    digest = hashlib.sha256(Path(__file__).read_bytes() + header).hexdigest()[:16]
+    with weights.open("rb") as file:
+        # The header, its length before it.
+        made_of = file.read(8)
+        made_of += file.read(int.from_bytes(made_of, "little"))
+    made_of += weights.name.encode() + (b"" if projection is None else projection.tobytes())
+    digest = hashlib.sha256(Path(__file__).read_bytes() + made_of).hexdigest()[:16]
     path = user_cache_path("ragqa") / f"embedded-{digest}.onnx"
     try:
         return path.read_bytes()
     except OSError:
-        made = graph(weights)
+        made = graph(weights, projection)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{id(made)}.partial")
@@ -51,13 +55,14 @@ def cached_graph(weights: Path) -> bytes:
     return made
 
 
-def graph(weights: Path) -> bytes:
+def graph(weights: Path, projection: Projection = None) -> bytes:
     """Return BERT's encoder as a serialised ONNX model.
 
-    Its inputs are `ids` (batch, tokens), `positions` (tokens) and `lengths` (batch), its output
-    `hidden`, the last hidden states (batch, tokens, dimensions). The layers are those of Devlin et al.
-    2018 (arXiv:1810.04805), post-layer-norm, exact GELU. `weights` is a safetensors file, to be found
-    in the folder that the session names for external initialisers.
+    Its inputs are `ids` (batch, tokens), `positions` (tokens) and `lengths` (batch), its outputs
+    `hidden`, the last hidden states (batch, tokens, DIMENSIONS), and where there is a `projection`,
+    shape (dimensions, DIMENSIONS), `tokens`, the states multiplied with it. The layers are those of
+    Devlin et al. 2018 (arXiv:1810.04805), post-layer-norm, exact GELU. `weights` is a safetensors file,
+    to be found in the folder that the session names for external initialisers.
     """
     from onnx import TensorProto, helper
 
@@ -66,6 +71,10 @@ def graph(weights: Path) -> bytes:
     for layer in range(LAYERS):
         builder.layer(f"encoder.layer.{layer}")
     builder.node("Reshape", [builder.flat, "shape"], HIDDEN)
+    outputs = {HIDDEN: DIMENSIONS}
+    if projection is not None:
+        builder.node("MatMul", [HIDDEN, builder.constant("projection", projection.T)], TOKENS)
+        outputs[TOKENS] = len(projection)
     value = helper.make_tensor_value_info
     model = helper.make_model(
         helper.make_graph(
@@ -76,7 +85,7 @@ def graph(weights: Path) -> bytes:
                 value(POSITIONS, TensorProto.INT64, ["tokens"]),
                 value(LENGTHS, TensorProto.INT32, ["batch"]),
             ],
-            [value(HIDDEN, TensorProto.FLOAT, ["batch", "tokens", DIMENSIONS])],
+            [value(name, TensorProto.FLOAT, ["batch", "tokens", size]) for name, size in outputs.items()],
             list(builder.tensors.values()),
         ),
         opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(RUNTIME, 1)],
@@ -89,11 +98,8 @@ class _Builder:
     """The graph while it grows; `flat` is the state between layers, shape (batch * tokens, dimensions)."""
 
     def __init__(self, weights: Path) -> None:
-        header = _header_bytes(weights)
         self.file = weights.name
-        self.entries = json.loads(header)
-        # The header follows its own length, and the numbers follow the header.
-        self.start = 8 + len(header)
+        self.entries, self.start = header(weights.read_bytes())
         self.nodes: list[NodeProto] = []
         self.tensors: dict[str, TensorProto] = {}
         self.flat = ""
@@ -165,10 +171,3 @@ class _Builder:
         weights = [self.weight(f"{norm}.weight"), self.weight(f"{norm}.bias")]
         inputs = [rows, self.flat, *weights]
         self.flat = self.node("SkipLayerNormalization", inputs, f"{norm}.out", RUNTIME, epsilon=EPSILON)
-
-
-def _header_bytes(weights: Path) -> bytes:
-    """Return the JSON header of a safetensors file (https://github.com/huggingface/safetensors#format)."""
-    with weights.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        return file.read(size)

@@ -28,18 +28,17 @@ class SentenceTransformersEncoder:
     def __init__(
         self, settings: EncoderSettings, device: str, dtype: str = "auto", revision: str | None = None
     ) -> None:
-        is_embedded = settings.model == "embedded"
+        checkpoint = embedded.CHECKPOINTS.get(settings.model)
         model = load_multi_vector(settings.model, device, revision)
         _set_lengths(model, settings)
         self._queries, self._documents = pair(model, device, dtype)
         self._remembered = Remembered(self._encode_questions)
-        self.dimensions = int(
-            embedded.DIMENSIONS if is_embedded else self.encode_queries(["size"])[0].shape[1]
-        )
-        self.identity = embedded.identity(settings.document_tokens)
-        if not is_embedded:
+        if checkpoint is None:
             weights = weights_of(self._queries, settings.model, revision)
-            self.identity.update(model=settings.model, weights=weights, dimensions=self.dimensions)
+            dimensions = int(self.encode_queries(["size"])[0].shape[1])
+            checkpoint = embedded.Checkpoint(settings.model, weights, dimensions)
+        self.dimensions = checkpoint.dimensions
+        self.identity = embedded.identity(settings.document_tokens, checkpoint)
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
         return self._remembered(texts)
@@ -67,7 +66,7 @@ class SentenceTransformersEncoder:
     def _pooled(self, features: Sequence[dict[str, Any]]) -> Vectors:
         """Return the normalised means that the embedded model's Pooling module left among its features."""
         if not features:
-            return np.zeros((0, self.dimensions), np.float32)
+            return np.zeros((0, embedded.DIMENSIONS), np.float32)
         rows = np.stack([item["sentence_embedding"].float().cpu().numpy() for item in features])
         unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit
@@ -134,15 +133,17 @@ def _features(encode: Callable[..., Any], texts: Sequence[str]) -> list[dict[str
 
 def load_multi_vector(model: str, device: str, revision: str | None = None) -> MultiVectorEncoder:
     """Return a checkpoint by folder or hub name, or the embedded one; RagqaError where it cannot be."""
-    if model == "embedded":
-        return _load_embedded(device)
+    if model in embedded.CHECKPOINTS:
+        return _load_embedded(embedded.CHECKPOINTS[model], device)
     from sentence_transformers import MultiVectorEncoder
 
     return load(MultiVectorEncoder, "ColBERT checkpoint", model, device, revision)
 
 
-def _load_embedded(device: str) -> MultiVectorEncoder:
+def _load_embedded(checkpoint: embedded.Checkpoint, device: str) -> MultiVectorEncoder:
     """Return the embedded model as a multi-vector encoder that gives the mean of its vectors as well."""
+    from safetensors.torch import load_file
+
     # Built from modules: loading the folder by name would add a projection layer with random weights.
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Normalize, Transformer
@@ -151,16 +152,40 @@ def _load_embedded(device: str) -> MultiVectorEncoder:
 
     quieten()
     transformer = Transformer(
-        str(embedded.verified_folder()),
+        str(embedded.folder()),
         max_seq_length=embedded.MAX_TOKENS,
         model_kwargs={"use_safetensors": True, "local_files_only": True},
     )
+    # The folder's weights, once it is known that they are the right ones, or those with the adapter in them.
+    state = load_file(embedded.verified_weights(checkpoint))
+    cast(Any, transformer).auto_model.load_state_dict(state, strict=False)
     return MultiVectorEncoder(
         modules=[
             transformer,
             Pooling(embedded.DIMENSIONS, pooling_mode="mean"),
             MultiVectorMask(skiplist_words=list(string.punctuation)),
+            *_projection(checkpoint),
             Normalize(module_input_name="token_embeddings"),
         ],
         device=device,
     )
+
+
+def _projection(checkpoint: embedded.Checkpoint) -> list[Any]:
+    """Return the layer between hidden states and token vectors, where a checkpoint has one."""
+    weights = embedded.projection(checkpoint)
+    if weights is None:
+        return []
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    return [
+        Dense(
+            embedded.DIMENSIONS,
+            checkpoint.dimensions,
+            bias=False,
+            activation_function=torch.nn.Identity(),
+            init_weight=torch.from_numpy(weights),
+            module_input_name="token_embeddings",
+        )
+    ]

@@ -17,6 +17,7 @@ from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import PassageStore, Row, indexed_text
 from ragqa.device import Compute
+from ragqa.embedded import CHECKPOINTS, DIMENSIONS
 from ragqa.retrieve.matrix import DenseMatrix
 from ragqa.types import Passage
 
@@ -40,7 +41,7 @@ class EmbedderSettings(Strict):
 
     @model_validator(mode="after")
     def _no_prompts_for_the_embedded(self) -> EmbedderSettings:
-        if self.model == "embedded" and (self.query_prompt or self.document_prompt):
+        if self.model in CHECKPOINTS and (self.query_prompt or self.document_prompt):
             raise ValueError("the embedded model was trained without prompts and takes none")
         return self
 
@@ -60,12 +61,12 @@ class Embedder(Protocol):
 
 
 class EmbeddedEmbedder:
-    """The embedded model: the mean of the token vectors that late interaction uses."""
+    """The embedded model: the mean of the hidden states that late interaction's token vectors come from."""
 
     def __init__(self, encoder: PoolingEncoder) -> None:
         self.encoder = encoder
-        self.identity = {**encoder.identity, "pooling": "mean"}
-        self.dimensions = encoder.dimensions
+        self.identity = {**encoder.identity, "dimensions": DIMENSIONS, "pooling": "mean"}
+        self.dimensions = DIMENSIONS
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return self.encoder.embed_queries(texts)
@@ -123,9 +124,9 @@ def load_embedder(settings: EmbedderSettings, compute: Compute, revision: str | 
 
 @cache
 def _load(settings: EmbedderSettings, compute: Compute, revision: str | None) -> Embedder:
-    if settings.model != "embedded":
+    if settings.model not in CHECKPOINTS:
         return SentenceTransformersEmbedder(settings, compute, revision)
-    encoder = load_encoder(EncoderSettings(), compute)
+    encoder = load_encoder(EncoderSettings(model=settings.model), compute)
     assert isinstance(encoder, PoolingEncoder)
     return EmbeddedEmbedder(encoder)
 
