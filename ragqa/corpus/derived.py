@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from ragqa.corpus.database import Corpus, batches
 from ragqa.errors import BusyError, RagqaError
@@ -37,6 +40,38 @@ def indexed_text(passage: Passage) -> tuple[str, int]:
         path.pop()
     prefix = " > ".join(path)[:300]
     return (f"{prefix}\n{passage.text}", len(prefix) + 1) if prefix else (passage.text, 0)
+
+
+class Unstored:
+    """The rows that were made last of passages whose own were not in a corpus.
+
+    They may have no place there: somebody is writing to it, it is read-only, the passages are of another
+    database. Rows are found by all that decides their bytes, `maker` (table and encoder) and the text:
+    they are never stale, and serve every store.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        self._rows: OrderedDict[tuple[str, str], Row] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, maker: str, passages: Sequence[Passage]) -> dict[int, Row]:
+        """Return the rows that there are, by the passages' rowids."""
+        keys = {passage.rowid: (maker, indexed_text(passage)[0]) for passage in passages}
+        with self._lock:
+            return {rowid: self._rows[key] for rowid, key in keys.items() if key in self._rows}
+
+    def keep(self, maker: str, passages: Sequence[Passage], rows: Mapping[int, Row]) -> None:
+        """Keep the rows of `passages`; the oldest ones make room."""
+        with self._lock:
+            for passage in passages:
+                self._rows[maker, indexed_text(passage)[0]] = rows[passage.rowid]
+            while len(self._rows) > self._kept:
+                self._rows.popitem(last=False)
+
+
+# By the model that made them. A server's pipelines share it, and would else make them at every question.
+_unstored: WeakKeyDictionary[object, Unstored] = WeakKeyDictionary()
 
 
 class PassageStore(ABC):
@@ -209,18 +244,29 @@ class PassageStore(ABC):
         return found
 
     def _encode_now(self, passages: Sequence[Passage]) -> dict[int, Row]:
-        made = self.encode(passages)
-        # Passages of somebody else's database are encoded at every question, and nothing is kept of them.
-        ours = {rowid: row for rowid, row in made.items() if rowid >= 0}
-        if ours:
-            self.note(f"Passages without {self.what}: {len(ours):,}, made now (ragqa index does it once).")
-        if ours and self.corpus.writable:
-            try:
-                with self.corpus.writing(wait_s=0), self.corpus.transaction():
-                    self.insert(ours)
-            except BusyError:
-                pass  # somebody is writing: the question is answered all the same, and the next one stores
+        unstored = _unstored.setdefault(self.question_model, Unstored(2 * ON_THE_FLY))
+        maker = f"{self.table} {self.fingerprint}"
+        made = unstored.find(maker, passages)
+        lacking = [passage for passage in passages if passage.rowid not in made]
+        if lacking:
+            made.update(self.encode(lacking))
+            unstored.keep(maker, lacking, made)
+            ours = sum(passage.rowid >= 0 for passage in lacking)
+            if ours:
+                self.note(f"Passages without {self.what}: {ours:,}, made now (ragqa index does it once).")
+        self._store_if_free(made)
         return made
+
+    def _store_if_free(self, made: Mapping[int, Row]) -> None:
+        """Store rows, but those of passages in somebody else's database; not while another process writes."""
+        ours = {rowid: row for rowid, row in made.items() if rowid >= 0}
+        if not ours or not self.corpus.writable:
+            return
+        try:
+            with self.corpus.writing(wait_s=0), self.corpus.transaction():
+                self.insert(ours)
+        except BusyError:
+            pass  # the question is answered all the same, and a later one stores
 
     def _store(self, passages: Sequence[Passage], beside: PassageStore | None) -> None:
         if beside is None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,35 @@ def test_while_another_writes_the_question_is_answered_all_the_same(db: Path) ->
         store = TokenStore(corpus, WordLengths(), PLAIN)
         assert len(store.load(all_passages(corpus)).offsets) == corpus.count("passages") + 1
         assert store.missing() == corpus.count("passages")
+
+
+def test_while_another_writes_no_passage_is_encoded_twice(db: Path) -> None:
+    encoder = WordLengths()
+    with Corpus.open(db) as corpus, Corpus.open(db) as other:
+        passages = all_passages(corpus)
+        with other.writing():
+            first = TokenStore(corpus, encoder, PLAIN).load(passages[:2])
+            again = TokenStore(corpus, encoder, PLAIN).load(passages[:3])
+        assert len(encoder.encoded) == 3
+        assert np.array_equal(again.vectors[: len(first.vectors)], first.vectors)
+        # Once nobody writes, what was kept is stored; another kind of row is another thing.
+        store = TokenStore(corpus, encoder, PLAIN)
+        store.load(passages[:3])
+        assert (len(encoder.encoded), store.missing()) == (3, len(passages) - 3)
+        TokenStore(corpus, encoder, StorageSettings(codec="int4", pool_factor=1)).load(passages[:1])
+        assert len(encoder.encoded) == 4
+
+
+def test_a_passage_that_changed_is_encoded_again_whatever_is_kept(db: Path) -> None:
+    encoder = WordLengths()
+    with Corpus.open(db) as corpus, Corpus.open(db) as other:
+        before = all_passages(corpus)
+        with other.writing():
+            TokenStore(corpus, encoder, PLAIN).load(before)
+        changed = replace(before[0], text=f"{before[0].text} anew")
+        with other.writing():
+            TokenStore(corpus, encoder, PLAIN).load([changed])
+    assert encoder.encoded[-1].endswith(" anew")
 
 
 def test_a_corpus_indexed_with_another_model_is_refused(corpus: Corpus) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,16 +41,22 @@ def part(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return folder / "questions.jsonl", folder / "corpus.db"
 
 
-def test_four_bits_rank_as_float32_does(part: tuple[Path, Path]) -> None:
-    rows = list(compare(read_collection(*part), [StorageSettings(codec="int4", pool_factor=1)]))
-    for plain, stored in zip(rows[:2], rows[2:], strict=True):
-        assert stored["strategy"] == plain["strategy"]
+@pytest.fixture(scope="module")
+def rows(part: tuple[Path, Path]) -> list[dict[str, Any]]:
+    """Each strategy with plain vectors, with four bits of all of them, and with what is kept by default."""
+    kinds = [StorageSettings(codec="int4", pool_factor=1), StorageSettings()]
+    return list(compare(read_collection(*part), kinds))
+
+
+def test_four_bits_rank_as_float32_does(rows: list[dict[str, Any]]) -> None:
+    for plain, stored in zip(rows[:2], rows[2:4], strict=True):
+        assert (stored["strategy"], stored["way"]) == (plain["strategy"], "int4, pooled by 1")
         assert stored["overlap"] >= 0.98
         assert stored["nDCG@10"] == pytest.approx(plain["nDCG@10"], abs=0.002)
 
 
-def test_what_is_kept_by_default_ranks_nearly_as_well(part: tuple[Path, Path]) -> None:
-    rows = list(compare(read_collection(*part), [StorageSettings()]))
-    for plain, stored in zip(rows[:2], rows[2:], strict=True):
+def test_what_is_kept_by_default_ranks_nearly_as_well(rows: list[dict[str, Any]]) -> None:
+    for plain, stored in zip(rows[:2], rows[4:], strict=True):
+        assert stored["strategy"] == plain["strategy"]
         assert stored["nDCG@10"] == pytest.approx(plain["nDCG@10"], abs=0.02)
         assert stored["bytes_per_token"] <= 64

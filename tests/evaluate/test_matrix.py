@@ -439,7 +439,7 @@ def stored(path: Path) -> dict[tuple[int, int], str]:
 def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(
     db: Path, tmp_path: Path, ragqa: Command
 ) -> None:
-    count = 200
+    count = 120
     (tmp_path / "questions.jsonl").write_text(many_questions(count))
     asked = ["eval", "run", "questions.jsonl", "--db", db.name, "-c", "fts", "-c", "default"]
     runs = tmp_path / "runs.db"
