@@ -52,22 +52,21 @@ class Unstored:
 
     def __init__(self, kept: int) -> None:
         self._kept = kept
+        # Held by whoever looks for rows and makes those that there are not.
+        self.turn = threading.Lock()
         self._rows: OrderedDict[tuple[str, str], Row] = OrderedDict()
-        self._lock = threading.Lock()
 
     def find(self, maker: str, passages: Sequence[Passage]) -> dict[int, Row]:
         """Return the rows that there are, by the passages' rowids."""
         keys = {passage.rowid: (maker, indexed_text(passage)[0]) for passage in passages}
-        with self._lock:
-            return {rowid: self._rows[key] for rowid, key in keys.items() if key in self._rows}
+        return {rowid: self._rows[key] for rowid, key in keys.items() if key in self._rows}
 
     def keep(self, maker: str, passages: Sequence[Passage], rows: Mapping[int, Row]) -> None:
         """Keep the rows of `passages`; the oldest ones make room."""
-        with self._lock:
-            for passage in passages:
-                self._rows[maker, indexed_text(passage)[0]] = rows[passage.rowid]
-            while len(self._rows) > self._kept:
-                self._rows.popitem(last=False)
+        for passage in passages:
+            self._rows[maker, indexed_text(passage)[0]] = rows[passage.rowid]
+        while len(self._rows) > self._kept:
+            self._rows.popitem(last=False)
 
 
 # By the model that made them. A server's pipelines share it, and would else make them at every question.
@@ -246,14 +245,16 @@ class PassageStore(ABC):
     def _encode_now(self, passages: Sequence[Passage]) -> dict[int, Row]:
         unstored = _unstored.setdefault(self.question_model, Unstored(2 * ON_THE_FLY))
         maker = f"{self.table} {self.fingerprint}"
-        made = unstored.find(maker, passages)
-        lacking = [passage for passage in passages if passage.rowid not in made]
-        if lacking:
-            made.update(self.encode(lacking))
-            unstored.keep(maker, lacking, made)
-            ours = sum(passage.rowid >= 0 for passage in lacking)
-            if ours:
-                self.note(f"Passages without {self.what}: {ours:,}, made now (ragqa index does it once).")
+        # Questions that are asked together lack the same passages: the first one encodes them.
+        with unstored.turn:
+            made = unstored.find(maker, passages)
+            lacking = [passage for passage in passages if passage.rowid not in made]
+            if lacking:
+                made.update(self.encode(lacking))
+                unstored.keep(maker, lacking, made)
+        ours = sum(passage.rowid >= 0 for passage in lacking)
+        if ours:
+            self.note(f"Passages without {self.what}: {ours:,}, made now (ragqa index does it once).")
         self._store_if_free(made)
         return made
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +111,30 @@ def test_while_another_writes_no_passage_is_encoded_twice(db: Path) -> None:
         assert (len(encoder.encoded), store.missing()) == (3, len(passages) - 3)
         TokenStore(corpus, encoder, StorageSettings(codec="int4", pool_factor=1)).load(passages[:1])
         assert len(encoder.encoded) == 4
+
+
+def test_questions_asked_together_encode_a_passage_once(db: Path) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow(WordLengths):
+        def encode_documents(self, texts: Sequence[str]) -> list[Vectors]:
+            started.set()
+            assert go_on.wait(20)
+            return super().encode_documents(texts)
+
+    encoder = Slow()
+
+    def ask() -> int:
+        with Corpus.open(db) as corpus:
+            return len(TokenStore(corpus, encoder, PLAIN).load(all_passages(corpus)).vectors)
+
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(ask) for _ in range(3)]
+        assert started.wait(20)
+        go_on.set()
+        counts = {future.result() for future in asked}
+    assert len(counts) == 1
+    assert len(encoder.encoded) == len(set(encoder.encoded))
 
 
 def test_a_passage_that_changed_is_encoded_again_whatever_is_kept(db: Path) -> None:
