@@ -38,7 +38,7 @@ lint: install
 docs: install
 	$(BIN)/python -m ragqa.cli.reference docs/commands.md
 
-# What survives: commands killed at random moments, wild input, two thousand questions to `ragqa serve`.
+# What survives: commands killed at random moments, wild input, thousands of questions to `ragqa serve`.
 kills: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.stress.kills
 	$(BIN)/python -m tests.stress.crowd

@@ -10,9 +10,8 @@ from ragqa.answer.prompts import fill_prompt, load_prompt, render_prompt, shippe
 from ragqa.errors import UsageError
 
 JUDGING = {name: path for name, path in shipped_prompts().items() if name.startswith("judge-")}
-ANSWERING = {
-    name: path for name, path in shipped_prompts().items() if name not in JUDGING and name != "rewrite"
-}
+OTHERS = {*JUDGING, "rewrite", "write-question"}
+ANSWERING = {name: path for name, path in shipped_prompts().items() if name not in OTHERS}
 
 
 @pytest.mark.parametrize("name", list(ANSWERING))

@@ -36,8 +36,9 @@ NOTES_QUESTIONS = (
 )
 # Til notes in the corpus: so many that searches cost what they do in use, and are indexed in a minute.
 TIL = 150
-# Questions before memory is compared: by then every pipeline has been made.
-WARM_UP = 300
+# Questions before memory is compared: by then every pipeline has been made, and what is kept for later
+# questions is nearly as much as it may become.
+WARM_UP = 1_000
 SAMPLE_S = 0.5
 SHOW_EVERY = 200
 # What is told as a leak.
@@ -49,7 +50,7 @@ MOST_MORE = 8
 class Plan:
     """How much is asked; `share` is how often each kind of fault comes before a question."""
 
-    questions: int = 2_000
+    questions: int = 3_000
     clients: int = 8
     share: float = 0.05
     warm_up: int = WARM_UP
@@ -302,13 +303,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--questions", type=int, default=usual.questions)
     parser.add_argument("--clients", type=int, default=usual.clients)
     parser.add_argument("--share", type=float, default=usual.share, help="Of each kind of fault.")
+    parser.add_argument("--warm-up", type=int, default=usual.warm_up, help="Questions before memory counts.")
     parser.add_argument("--seed", type=int, default=usual.seed)
     parser.add_argument(
         "--til", type=int, default=usual.til, help="Notes in the corpus; 0: those of the tests."
     )
     parser.add_argument("--keep", action="store_true", help="Keep the folder with the corpus and the log.")
     given = parser.parse_args(argv)
-    warm_up = min(WARM_UP, given.questions // 4)
+    warm_up = min(given.warm_up, given.questions // 2)
     plan = Plan(given.questions, given.clients, given.share, warm_up, given.seed, given.til)
     folder = Path(tempfile.mkdtemp(prefix="ragqa-load-"))
     try:

@@ -15,6 +15,8 @@ from typing import Any
 from tests.stress.serving import ENDLESS, FAILING
 
 PATIENCE_S = 60
+# uvicorn keeps a line for 5 seconds.
+IDLE_S = 3.0
 KINDS = {"search": 40, "ask json": 20, "ask stream": 20, "explain": 10, "document": 10}
 # The default config most of all, as users do.
 CONFIGS = {"": 6, "fts": 2, "dense": 2}
@@ -42,6 +44,7 @@ class Client:
         self.material = material
         self.random = random.Random(seed)
         self._line = self._connection()
+        self._used = time.monotonic()
 
     def close(self) -> None:
         self._line.close()
@@ -88,14 +91,23 @@ class Client:
 
     def _send(self, path: str, body: bytes | None, **headers: str) -> tuple[int, bytes]:
         given = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
-        self._line.request("GET" if body is None else "POST", path, body, given)
-        response = self._line.getresponse()
+        response = self._response("GET" if body is None else "POST", path, body, given)
         return response.status, response.read()
+
+    def _response(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        # As clients do: a server closes a line that was idle for a while, and may do so at any moment then.
+        if time.monotonic() - self._used > IDLE_S:
+            self.again()
+        self._line.request(method, path, body, headers)
+        response = self._line.getresponse()
+        self._used = time.monotonic()
+        return response
 
     def _stream(self, body: Any) -> list[tuple[str, Any]]:
         headers = {"content-type": "application/json"}
-        self._line.request("POST", "/api/ask", json.dumps(body).encode(), headers)
-        response = self._line.getresponse()
+        response = self._response("POST", "/api/ask", json.dumps(body).encode(), headers)
         said = response.read().decode("utf-8")
         if response.status != 200:
             raise WrongError(f"ask stream: {response.status} {said}")

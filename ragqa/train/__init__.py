@@ -1,0 +1,1 @@
+"""Training: checkpoints that fit a corpus, and what their training pairs are made of."""
