@@ -60,7 +60,8 @@ def examine(db: Path | None, *, offline: bool = False) -> dict[str, Any]:
 
 def _check_shipped(problems: list[str]) -> None:
     try:
-        embedded.verified_folder()
+        for checkpoint in set(embedded.CHECKPOINTS.values()):
+            embedded.verified_weights(checkpoint)
         for name in shipped_configs():
             config = load_config(name)
             check_stages(config.retrieve, config.rerank)

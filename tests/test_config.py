@@ -24,7 +24,7 @@ def test_every_shipped_config_is_valid_and_described(name: str) -> None:
 def test_the_promised_configs_are_shipped() -> None:
     promised = (
         "fts dense hybrid fts-colbert hybrid-colbert colbert-exact colbert-plaid ragatouille cross-encoder"
-        " colbert-shortlist colbertv2 default"
+        " colbert-shortlist colbertv2 default adapted"
     )
     assert shipped_configs().keys() == set(promised.split())
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ragqa.config import Strict
-from ragqa.embedded import MAX_TOKENS
+from ragqa.embedded import CHECKPOINTS, MAX_TOKENS
 
 # Questions whose vectors an encoder remembers.
 QUESTIONS_KEPT = 8
@@ -22,8 +22,8 @@ Spans = NDArray[np.int32]
 class EncoderSettings(Strict):
     """Which checkpoint makes token vectors, and on which engine.
 
-    `model` is "embedded", a folder or a hub name; `document_tokens` and `query_tokens` are where a
-    text is cut off (0: as the checkpoint says).
+    `model` is a name in `embedded.CHECKPOINTS`, a folder or a hub name; `document_tokens` and `query_tokens`
+    are where a text is cut off (0: as the checkpoint says).
     """
 
     model: str = "embedded"
@@ -33,7 +33,7 @@ class EncoderSettings(Strict):
 
     @model_validator(mode="after")
     def _no_longer_than_the_model(self) -> EncoderSettings:
-        if self.model == "embedded" and max(self.document_tokens, self.query_tokens) > MAX_TOKENS:
+        if self.model in CHECKPOINTS and max(self.document_tokens, self.query_tokens) > MAX_TOKENS:
             raise ValueError(f"the embedded model reads {MAX_TOKENS} tokens at most")
         return self
 

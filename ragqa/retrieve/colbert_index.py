@@ -13,6 +13,7 @@ from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.exact import ExactSearch
 from ragqa.colbert.store import StorageSettings, TokenStore
 from ragqa.corpus.derived import PassageStore
+from ragqa.embedded import CHECKPOINTS
 from ragqa.retrieve.embeddings import DENSE_CODEC, DenseStore, EmbedderSettings, load_embedder
 from ragqa.retrieve.ranking import best, hits
 from ragqa.stages import Resources, pick
@@ -40,7 +41,7 @@ class ColbertIndexSettings(EncoderSettings, StorageSettings):
 
     @model_validator(mode="after")
     def _embeddings_for_a_shortlist(self) -> ColbertIndexSettings:
-        if self.kind == "shortlist" and self.model != "embedded":
+        if self.kind == "shortlist" and self.model not in CHECKPOINTS:
             raise ValueError(
                 "kind shortlist is for the embedded model: take exact, plaid, or retrieve type dense with "
                 "many candidates"
@@ -73,7 +74,7 @@ class ColbertIndexRetriever:
     @cached_property
     def dense(self) -> DenseStore:
         """The embeddings that a shortlist is made by."""
-        embedder = load_embedder(EmbedderSettings(), self.resources.compute)
+        embedder = load_embedder(EmbedderSettings(model=self.settings.model), self.resources.compute)
         return DenseStore(self.resources.corpus, embedder, DENSE_CODEC, self.resources.note)
 
     @cached_property

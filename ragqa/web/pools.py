@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ragqa.config import Config, StageSettings
+from ragqa.embedded import CHECKPOINTS
 from ragqa.errors import RagqaError
 from ragqa.library import LOOK_S as LOOK_S
 from ragqa.library import file_identity, held
@@ -73,7 +74,7 @@ def shares(config: Config) -> bool:
 
 def _shares(stage: StageSettings) -> bool:
     options = stage.options
-    plain = options.get("model", "embedded") == "embedded" and options.get("kind") != "plaid"
+    plain = options.get("model", "embedded") in CHECKPOINTS and options.get("kind") != "plaid"
     return (
         stage.type in _SHARING and plain and "engine" not in options and all(map(_shares, stage_parts(stage)))
     )

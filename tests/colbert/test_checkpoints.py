@@ -10,6 +10,7 @@ import pytest
 from ragqa.colbert.encoder import EncoderSettings, TokenEncoder
 from ragqa.colbert.engines import load_encoder
 from ragqa.device import Compute
+from ragqa.embedded import CHECKPOINTS
 from tests.checkpoints import DIMENSIONS, FORMATS, QUESTIONS, TEXTS
 
 CPU = Compute("cpu", "float32")
@@ -25,16 +26,20 @@ def scores(encoder: TokenEncoder) -> np.ndarray:
     )
 
 
-@pytest.fixture(params=[*FORMATS, "embedded"])
+# The dimensions of the checkpoints that come with ragqa.
+OWN = {name: checkpoint.dimensions for name, checkpoint in CHECKPOINTS.items()}
+
+
+@pytest.fixture(params=[*FORMATS, "embedded", "embedded-adapted"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     make = FORMATS.get(request.param)
-    return "embedded" if make is None else str(make(tmp_path / request.param))
+    return request.param if make is None else str(make(tmp_path / request.param))
 
 
 def test_both_engines_rank_alike(model: str, capfd: pytest.CaptureFixture[str]) -> None:
     ours = load_encoder(EncoderSettings(model=model), CPU)
     theirs = load_encoder(EncoderSettings(model=model, engine="ragatouille"), CPU)
-    assert ours.dimensions == theirs.dimensions == (384 if model == "embedded" else DIMENSIONS)
+    assert ours.dimensions == theirs.dimensions == OWN.get(model, DIMENSIONS)
     assert dict(ours.identity) == dict(theirs.identity)
     one, other = scores(ours), scores(theirs)
     np.testing.assert_allclose(one, other, rtol=1e-2)

@@ -22,7 +22,7 @@ TEXTS = ["Green tea, steeped at 70 degrees!", "A flat tyre is mended with a patc
 
 @pytest.fixture(scope="module")
 def encoder() -> TokenEncoder:
-    return load_encoder(EncoderSettings(), Compute("cpu"))
+    return load_encoder(EncoderSettings(model="embedded-zero-shot"), Compute("cpu"))
 
 
 def test_the_embedded_vectors_are_those_of_the_plain_transformer(encoder: TokenEncoder) -> None:
@@ -54,9 +54,11 @@ def test_every_document_vector_knows_its_characters(encoder: TokenEncoder) -> No
         assert words == "".join(char for char in text if char.isalnum())
 
 
-@pytest.mark.parametrize("query_tokens", [0, 8])
-def test_the_lean_question_path_gives_the_engines_own_vectors(query_tokens: int) -> None:
-    settings = EncoderSettings(query_tokens=query_tokens)
+@pytest.mark.parametrize(
+    ("model", "query_tokens"), [("embedded-zero-shot", 0), ("embedded-zero-shot", 8), ("embedded-adapted", 0)]
+)
+def test_the_lean_question_path_gives_the_engines_own_vectors(model: str, query_tokens: int) -> None:
+    settings = EncoderSettings(model=model, query_tokens=query_tokens)
     lean = load_encoder(settings, Compute("cpu"))
     engine = SentenceTransformersEncoder(settings, "cpu")
     questions = [*TEXTS, "", "what is shot-scraper? ünïcode 語 🙂", "long " * 700]
@@ -67,6 +69,18 @@ def test_the_lean_question_path_gives_the_engines_own_vectors(query_tokens: int)
         np.testing.assert_array_equal(ours, theirs)
     for ours, theirs in zip(lean.query_spans(questions), engine.query_spans(questions), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_both_engines_give_the_adapted_models_token_vectors_and_means() -> None:
+    settings = EncoderSettings(model="embedded-adapted")
+    lean, engine = LeanEncoder(settings), SentenceTransformersEncoder(settings, "cpu", "float32")
+    assert lean.dimensions == engine.dimensions == 128
+    for both in zip(lean.encode_documents(TEXTS), engine.encode_documents(TEXTS), strict=True):
+        np.testing.assert_allclose(*both, atol=1e-4)
+    assert lean.embed_queries(TEXTS).shape == (2, embedded.DIMENSIONS)
+    np.testing.assert_allclose(lean.embed_queries(TEXTS), engine.embed_queries(TEXTS), atol=1e-4)
+    np.testing.assert_allclose(lean.encode_both(TEXTS)[1], engine.encode_both(TEXTS)[1], atol=1e-4)
+    assert lean.embed_queries([]).shape == engine.embed_queries([]).shape
 
 
 def test_weights_that_are_not_the_official_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ GO_ON = lambda: False  # noqa: E731
 
 def test_only_what_is_safe_for_threads_is_shared() -> None:
     assert {name for name in shipped_configs() if shares(load_config(name))} == {
+        "adapted",
         "default",
         "dense",
         "fts",

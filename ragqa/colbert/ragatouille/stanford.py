@@ -62,15 +62,15 @@ def stanford_layout(settings: EncoderSettings, revision: str | None = None) -> L
     """
     from ragqa.colbert.sentence_transformers import load_multi_vector
 
-    is_embedded = settings.model == "embedded"
-    identity = embedded.identity(settings.document_tokens)
-    if is_embedded:
-        folder = cache_folder() / f"embedded-{embedded.WEIGHTS_SHA256[:16]}-v{VERSION}"
+    checkpoint = embedded.CHECKPOINTS.get(settings.model)
+    if checkpoint is not None:
+        identity = embedded.identity(settings.document_tokens, checkpoint)
+        folder = cache_folder() / f"embedded-{checkpoint.weights[:16]}-v{VERSION}"
         known = read_layout(folder)
         if known is not None:
             return _with(known, folder, identity)
     model = cast(Any, load_multi_vector(settings.model, "cpu", revision))
-    if not is_embedded:
+    if checkpoint is None:
         weights = weights_of(model, settings.model, revision)
         dimensions = model.encode_query("size").shape[1]
         identity = {
