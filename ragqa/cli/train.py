@@ -110,7 +110,7 @@ def train(
     if json:
         show.print_json(_as_json(report))
     else:
-        _print(report)
+        _print(report, folder)
     if not report.installed:
         show.error(
             f"{folder} was not installed, because it is not better than {report.base}. "
@@ -119,7 +119,7 @@ def train(
         raise typer.Exit(1)
 
 
-def _print(report: TrainReport) -> None:
+def _print(report: TrainReport, folder: Path) -> None:
     total = sum(report.origins.values())
     shares = ", ".join(f"{origin} {count / total:.0%}" for origin, count in report.origins.items())
     left_out = f", {report.between:,} left out between them" if report.between else ""
@@ -134,7 +134,7 @@ def _print(report: TrainReport) -> None:
         show.say(f"{comparison.questions}: {comparison.before:.3f} before, {comparison.after:.3f} after")
         print_differences([], [comparison.difference])
     if report.installed:
-        show.say(f"Installed in {report.folder}. ragqa index -c {report.folder / 'config.yaml'} makes its")
+        show.say(f"Installed in {folder}. ragqa index -c {folder / 'config.yaml'} makes its")
         show.say("vectors; then -c with the same file searches, asks and compares with it.")
 
 
