@@ -43,7 +43,8 @@ def configs(incomplete: str) -> list[str]:
 
 
 def prompts(incomplete: str) -> list[str]:
-    answering = [name for name in _shipped("prompts") if not name.startswith("judge-") and name != "rewrite"]
+    others = {"rewrite", "write-question"}
+    answering = [name for name in _shipped("prompts") if not name.startswith("judge-") and name not in others]
     return _offer([*answering, *_yaml_files(incomplete)], incomplete)
 
 
