@@ -6,6 +6,7 @@ slash in it), then a config shipped with ragqa. Unknown keys are errors.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -151,6 +152,13 @@ def parse_config(data: dict[str, Any], name: str) -> Config:
         return Config(**{"name": name, **data})
     except (ValidationError, TypeError) as error:
         raise UsageError(f"The config {name} is wrong: {explain(error, Config)}") from error
+
+
+def config_file(config: Config, comments: Iterable[str]) -> str:
+    """Return a config as a YAML file that says what is not the default, with comments on top."""
+    data = config.model_dump(mode="json", exclude_defaults=True)
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
+    return "".join(f"# {' '.join(comment.split())}\n" for comment in comments) + text
 
 
 def dump_config(config: Config) -> str:

@@ -51,6 +51,7 @@ RetrievalOnly = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the same command's stopped run; retry what failed.")
 ]
+Judge = Annotated[str | None, model_option("Let this llm model grade the answers.", "--judge")]
 
 
 def run(
@@ -74,10 +75,7 @@ def run(
     timeout: Timeout = 120.0,
     tries: Tries = 6,
     resume: Resume = False,
-    judge: Annotated[
-        str | None,
-        model_option("Let this llm model grade the answers.", "--judge"),
-    ] = None,
+    judge: Judge = None,
     metric: Metrics = None,
     db: Db = None,
     runs: Runs = None,

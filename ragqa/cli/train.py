@@ -17,55 +17,68 @@ if TYPE_CHECKING:
     from ragqa.train.request import TrainReport
 
 
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the checkpoint goes.")]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="SOURCE",
+        help="headings (the default), a file of questions with relevant documents, or model:NAME for "
+        "questions that an llm model writes. Can be repeated.",
+    ),
+]
+Compare = Annotated[
+    Path | None,
+    typer.Option("--compare", metavar="QUESTIONS", help="Compare before and after on these, too."),
+]
+Base = Annotated[
+    str | None,
+    typer.Option("--base", metavar="MODEL", help="A folder or hub name to begin with, not the config's."),
+]
+Full = Annotated[bool, typer.Option("--full/--lora", help="Train all weights, or adapters.")]
+Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Times that every pair is seen.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Make only so many steps.")]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", min=0.01, help="Train no longer; how far depends on speed.")
+]
+Batch = Annotated[int, typer.Option("--batch", min=2, help="Pairs in a step.")]
+Rate = Annotated[
+    float | None, typer.Option("--rate", min=1e-9, help="The learning rate. Default: 3e-4, full 3e-5.")
+]
+Negatives = Annotated[int, typer.Option("--negatives", min=1, max=16, help="Hard ones of a pair.")]
+Distil = Annotated[
+    str,
+    typer.Option(
+        "--distil", metavar="TEACHER", help="Learn the scores of fusion, or of a cross-encoder's MODEL."
+    ),
+]
+Written = Annotated[int, typer.Option("--written", min=1, help="Passages that a model writes questions for.")]
+HeldBack = Annotated[
+    float, typer.Option("--held-back", min=0.05, max=0.5, help="Share of documents kept for comparing.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the same command's stopped run.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Install a checkpoint that is not better, too.")]
+
+
 def train(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the checkpoint goes.")],
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from",
-            metavar="SOURCE",
-            help="headings (the default), a file of questions with relevant documents, or model:NAME for "
-            "questions that an llm model writes. Can be repeated.",
-        ),
-    ] = None,
-    compare: Annotated[
-        Path | None,
-        typer.Option("--compare", metavar="QUESTIONS", help="Compare before and after on these, too."),
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option("--base", metavar="MODEL", help="A folder or hub name to begin with, not the config's."),
-    ] = None,
-    full: Annotated[bool, typer.Option("--full/--lora", help="Train all weights, or adapters.")] = False,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Times that every pair is seen.")] = 2,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Make only so many steps.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.01, help="Train no longer; how far depends on speed.")
-    ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=2, help="Pairs in a step.")] = 32,
-    rate: Annotated[
-        float | None, typer.Option("--rate", min=1e-9, help="The learning rate. Default: 3e-4, full 3e-5.")
-    ] = None,
-    negatives: Annotated[int, typer.Option("--negatives", min=1, max=16, help="Hard ones of a pair.")] = 1,
-    distil: Annotated[
-        str,
-        typer.Option(
-            "--distil", metavar="TEACHER", help="Learn the scores of fusion, or of a cross-encoder's MODEL."
-        ),
-    ] = "",
-    written: Annotated[
-        int, typer.Option("--written", min=1, help="Passages that a model writes questions for.")
-    ] = 500,
-    held_back: Annotated[
-        float, typer.Option("--held-back", min=0.05, max=0.5, help="Share of documents kept for comparing.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the same command's stopped run.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Install a checkpoint that is not better, too.")
-    ] = False,
+    folder: Folder,
+    source: Sources = None,
+    compare: Compare = None,
+    base: Base = None,
+    full: Full = False,
+    epochs: Epochs = 2,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    batch: Batch = 32,
+    rate: Rate = None,
+    negatives: Negatives = 1,
+    distil: Distil = "",
+    written: Written = 500,
+    held_back: HeldBack = 0.2,
+    seed: Seed = 0,
+    resume: Resume = False,
+    force: Force = False,
     config: ConfigName = "default",
     db: Db = None,
     device: Device = None,

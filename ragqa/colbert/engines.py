@@ -54,6 +54,11 @@ def load_encoder(settings: EncoderSettings, compute: Compute, revision: str | No
     return _load(settings, compute, revision)
 
 
+def forget() -> None:
+    """Let go of the encoders that are loaded: what is in a folder may have become another checkpoint."""
+    _load.cache_clear()
+
+
 # To a cache an argument that is given and one that is left out are two keys.
 @cache
 def _load(settings: EncoderSettings, compute: Compute, revision: str | None) -> TokenEncoder:

@@ -52,21 +52,27 @@ class Unstored:
 
     def __init__(self, kept: int) -> None:
         self._kept = kept
-        # Held by whoever looks for rows and makes those that there are not.
-        self.turn = threading.Lock()
         self._rows: OrderedDict[tuple[str, str], Row] = OrderedDict()
+        self._turn = threading.Lock()
 
-    def find(self, maker: str, passages: Sequence[Passage]) -> dict[int, Row]:
-        """Return the rows that there are, by the passages' rowids."""
+    def rows(
+        self,
+        maker: str,
+        passages: Sequence[Passage],
+        encode: Callable[[Sequence[Passage]], dict[int, Row]],
+    ) -> tuple[dict[int, Row], list[Passage]]:
+        """Return the rows of `passages` by rowid, and the passages that `encode` had to make them of."""
         keys = {passage.rowid: (maker, indexed_text(passage)[0]) for passage in passages}
-        return {rowid: self._rows[key] for rowid, key in keys.items() if key in self._rows}
-
-    def keep(self, maker: str, passages: Sequence[Passage], rows: Mapping[int, Row]) -> None:
-        """Keep the rows of `passages`; the oldest ones make room."""
-        for passage in passages:
-            self._rows[maker, indexed_text(passage)[0]] = rows[passage.rowid]
-        while len(self._rows) > self._kept:
-            self._rows.popitem(last=False)
+        # Questions that are asked together lack the same passages: the first one encodes them.
+        with self._turn:
+            found = {rowid: self._rows[key] for rowid, key in keys.items() if key in self._rows}
+            lacking = [passage for passage in passages if passage.rowid not in found]
+            if lacking:
+                found.update(encode(lacking))
+            self._rows.update({keys[passage.rowid]: found[passage.rowid] for passage in lacking})
+            while len(self._rows) > self._kept:
+                self._rows.popitem(last=False)
+        return found, lacking
 
 
 # By the model that made them. A server's pipelines share it, and would else make them at every question.
@@ -244,15 +250,8 @@ class PassageStore(ABC):
 
     def _encode_now(self, passages: Sequence[Passage]) -> dict[int, Row]:
         unstored = _unstored.setdefault(self.question_model, Unstored(2 * ON_THE_FLY))
-        maker = f"{self.table} {self.fingerprint}"
-        # Questions that are asked together lack the same passages: the first one encodes them.
-        with unstored.turn:
-            made = unstored.find(maker, passages)
-            lacking = [passage for passage in passages if passage.rowid not in made]
-            if lacking:
-                made.update(self.encode(lacking))
-                unstored.keep(maker, lacking, made)
-        ours = sum(passage.rowid >= 0 for passage in lacking)
+        made, encoded = unstored.rows(f"{self.table} {self.fingerprint}", passages, self.encode)
+        ours = sum(passage.rowid >= 0 for passage in encoded)
         if ours:
             self.note(f"Passages without {self.what}: {ours:,}, made now (ragqa index does it once).")
         self._store_if_free(made)

@@ -12,11 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ragqa.config import ChunkSettings, Config, dump_config, explain, load_config
+from ragqa.config import ChunkSettings, Config, config_file, dump_config, explain, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import corpus_chunking
 from ragqa.errors import UsageError
@@ -101,9 +100,7 @@ class Tuned:
             comments.append(
                 f"That may be chance: only a difference of {gain.detectable:.4f} would likely show here."
             )
-        data = self.best.model_dump(mode="json", exclude_defaults=True)
-        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
-        return "".join(f"# {' '.join(comment.split())}\n" for comment in comments) + text
+        return config_file(self.best, comments)
 
 
 def tune(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ragqa.corpus.database import Corpus
@@ -32,9 +32,6 @@ class Example:
     query: str
     texts: tuple[str, ...]
     scores: tuple[float, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Example:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ragqa.corpus.chunking import has_prose
@@ -49,9 +49,6 @@ class TrainingPair:
     origin: str
     relevant: tuple[str, ...]
     hidden: Hidden = ""
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainingPair:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ragqa.checkpoints import indexed_revision
 from ragqa.colbert import engines
 from ragqa.colbert.encoder import EncoderSettings
-from ragqa.config import dump_config
+from ragqa.config import config_file, dump_config
 from ragqa.device import Compute
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.questions import QuestionSet, load_questions
@@ -43,7 +43,7 @@ from ragqa.train.pairs import (
     without_questions,
 )
 from ragqa.train.request import TrainReport, TrainRequest
-from ragqa.train.settings import as_yaml, colbert_model, with_model
+from ragqa.train.settings import colbert_model, with_model
 from ragqa.train.training import Trained, check_installed, train_model
 from ragqa.train.trial import (
     MOST_PASSAGES,
@@ -114,8 +114,8 @@ class _Run:
         folder = self.request.folder.resolve()
         # What is wrong with the request is said before anything is done.
         after = with_model(self.pipeline.config, folder, folder.name)
-        self._check()
         check_installed(self.request.training.lora)
+        self._check()
         self._begin()
         material: _Material = self._step("pairs", self._material)
         trained: Trained = self._step("training", lambda: self._trained(material))
@@ -135,7 +135,7 @@ class _Run:
             seconds=self.seconds,
         )
         if report.installed:
-            self._install(report, as_yaml(after, [said(comparison) for comparison in comparisons]))
+            self._install(report, config_file(after, map(said, comparisons)))
         else:
             _write(self.work / FINISHED, {})
         return report
@@ -168,6 +168,8 @@ class _Run:
         for source in self.request.sources:
             if source.startswith(MODEL):
                 _writer(source)
+        # Mining takes minutes: a base that cannot be loaded is to be noticed before it.
+        engines.load_encoder(EncoderSettings(model=self.base), self.compute, self.revision)
 
     def _begin(self) -> None:
         """Make the work folder, unless its run is gone on with."""
@@ -279,7 +281,7 @@ class _Run:
 
     def _comparisons(self, material: _Material) -> list[Comparison]:
         # In this process another checkpoint may have been loaded from the same place before.
-        engines._load.cache_clear()
+        engines.forget()
         found = [self._kept(self.work / "held-back.json", lambda: self._held_back(material))]
         asked = self.asked
         if asked is not None:

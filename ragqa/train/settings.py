@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ragqa.config import Config, parse_config
 from ragqa.errors import UsageError
 from ragqa.stages import check_stages
@@ -45,13 +43,6 @@ def with_model(config: Config, folder: Path, name: str) -> Config:
     changed = parse_config({**data, "name": name, "description": description}, name)
     check_stages(changed.retrieve, changed.rerank)
     return changed
-
-
-def as_yaml(config: Config, comments: list[str]) -> str:
-    """Return a config as a file, with comments on top."""
-    data = config.model_dump(mode="json", exclude_defaults=True)
-    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
-    return "".join(f"# {' '.join(comment.split())}\n" for comment in comments) + text
 
 
 def _colbert_stages(stage: Any) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from ragqa.config import Config, StageSettings
 from ragqa.embedded import CHECKPOINTS
 from ragqa.errors import RagqaError
-from ragqa.library import LOOK_S as LOOK_S
 from ragqa.library import file_identity, held
 from ragqa.pipeline import Pipeline
 from ragqa.stages import stage_parts

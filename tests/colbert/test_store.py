@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -113,7 +114,7 @@ def test_while_another_writes_no_passage_is_encoded_twice(db: Path) -> None:
         assert len(encoder.encoded) == 4
 
 
-def test_questions_asked_together_encode_a_passage_once(db: Path) -> None:
+def test_questions_asked_together_encode_a_passage_once(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started, go_on = threading.Event(), threading.Event()
 
     class Slow(WordLengths):
@@ -122,7 +123,15 @@ def test_questions_asked_together_encode_a_passage_once(db: Path) -> None:
             assert go_on.wait(20)
             return super().encode_documents(texts)
 
-    encoder = Slow()
+    encoder, read = Slow(), TokenStore.read_stored
+    looked: list[int] = []
+
+    def read_stored(store: TokenStore, rowids: Sequence[int]) -> dict[int, derived.Row]:
+        found = read(store, rowids)
+        looked.append(len(found))
+        return found
+
+    monkeypatch.setattr(TokenStore, "read_stored", read_stored)
 
     def ask() -> int:
         with Corpus.open(db) as corpus:
@@ -131,8 +140,13 @@ def test_questions_asked_together_encode_a_passage_once(db: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
         asked = [threads.submit(ask) for _ in range(3)]
         assert started.wait(20)
+        while len(looked) < 3:
+            time.sleep(0.01)
+        # None was stored when they looked; a moment for the others to come to the encoder, if they may.
+        time.sleep(0.3)
         go_on.set()
         counts = {future.result() for future in asked}
+    assert looked == [0, 0, 0]
     assert len(counts) == 1
     assert len(encoder.encoded) == len(set(encoder.encoded))
 

@@ -240,6 +240,15 @@ def test_questions_are_compared_by_and_not_trained_on(
     assert puzzles.corpus.state()[1] == before[1]
 
 
+def test_a_base_that_cannot_be_loaded_is_said_before_anything_is_done(
+    puzzles: Pipeline, request_: TrainRequest, tmp_path: Path
+) -> None:
+    wrong = replace(request_, base=str(tmp_path / "nowhere"))
+    with pytest.raises(RagqaError, match="The ColBERT checkpoint .*nowhere cannot be loaded"):
+        train(puzzles, wrong, stopping_at("Mining negatives"))
+    assert not wrong.work.exists()
+
+
 def test_a_source_that_is_not_there_is_said(puzzles: Pipeline, request_: TrainRequest) -> None:
     with pytest.raises(UsageError, match="nowhere.jsonl cannot be read as questions"):
         train(puzzles, replace(request_, sources=("nowhere.jsonl",)))
