@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ import numpy as np
 import typer
 
 from ragqa import embedded
-from ragqa.train.embedded_pairs import KINDS, Material, make_pairs
+from ragqa.train.embedded_pairs import KINDS, Material, Pair, make_pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,19 +29,23 @@ if TYPE_CHECKING:
 QUERY_TOKENS = 32
 # Of each kind, for a look at what was held out: queries, and texts that are not their answers.
 LOOKED_AT, BESIDE = 100, 200
+# Steps after which an adapter is written down that training may be broken off at.
+KEEP_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What decides the adapter, besides the data. `minutes` is when training ends that has not ended yet."""
 
-    steps: int = 320
-    minutes: float = 25
-    rate: float = 5e-4
-    projection_rate: float = 3e-4
+    steps: int = 2400
+    minutes: float = 75
+    rate: float = 3e-4
+    projection_rate: float = 1e-3
     temperature: float = 0.05
+    whole_weight: float = 0.5
     dense_weight: float = 0.3
     distil: float = 0.5
+    faithful: float = 2.0
     pairs: int = 32
     negatives: int = 16
     rank: int = 16
@@ -50,34 +54,86 @@ class Recipe:
     seed: int = 1
 
 
-def loss_of(model: Model, material: Material, batch: list[int], others: list[int], recipe: Recipe) -> Any:
+class Teacher:
+    """What the model as it was published says of any batch: its vectors of all texts, made once.
+
+    They are kept in float16: some 3 GB for 34,000 pairs.
+    """
+
+    def __init__(self, model: Model, pairs: Sequence[Pair], tokens: int) -> None:
+        self._queries = _vectors(model, [pair.query for pair in pairs], QUERY_TOKENS, False)
+        self._texts = _vectors(model, [pair.text for pair in pairs], tokens, True)
+
+    def scores(self, batch: list[int], rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Return mean MaxSim and cosines of means of the queries `batch` and the texts `rows`."""
+        queries, query_counts, query_means = _stacked([self._queries[place] for place in batch])
+        texts, counts, means = _stacked([self._texts[place] for place in rows])
+        return maxsim(queries, query_counts, texts, counts), query_means @ means.T
+
+
+def _vectors(model: Model, texts: list[str], limit: int, document: bool) -> list[tuple[Tensor, Tensor]]:
+    import torch
+
+    made = []
+    with torch.no_grad():
+        for start in range(0, len(texts), 64):
+            encoded = model.encode(texts[start : start + 64], limit, document)
+            for whole, counts, mean in zip(encoded.whole, encoded.counts, encoded.means, strict=True):
+                made.append((whole[counts].half(), mean))
+    return made
+
+
+def _stacked(vectors: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    tokens = pad_sequence([rows.float() for rows, _ in vectors], batch_first=True)
+    lengths = torch.tensor([len(rows) for rows, _ in vectors])
+    counts = torch.arange(tokens.shape[1]) < lengths[:, None]
+    return tokens, counts, torch.stack([mean for _, mean in vectors])
+
+
+def loss_of(
+    model: Model, material: Material, teacher: Teacher, batch: list[int], others: list[int], recipe: Recipe
+) -> Any:
     """Return the loss of a batch, `others` being negatives for all of it, after a forward pass.
 
-    InfoNCE over mean MaxSim and over cosines of means; and, as self-distillation (BGE M3, Chen et al.
-    2024, arXiv:2402.03216), the divergence of each from the three standardised scores together, MaxSim
-    counting as much as BM25 and cosines do: what the config `default` fuses.
+    InfoNCE over mean MaxSim of projected and of whole token vectors and over cosines of means; the
+    divergence of each from the published model's fused ranking (BM25, cosines and twice MaxSim,
+    standardised: what the config `default` fuses), which the model must not forget; and the divergence of
+    what projected vectors say from what whole ones do.
     """
     import torch
     from torch.nn.functional import cross_entropy
 
     rows = [*batch, *others]
-    tokens, mask, means = model.encode([material.pairs[place].query for place in batch], QUERY_TOKENS, False)
+    queries = model.encode([material.pairs[place].query for place in batch], QUERY_TOKENS, False)
     texts = model.encode([material.pairs[place].text for place in rows], recipe.tokens, True)
-    scores, cosines = maxsim(tokens, mask, texts[0], texts[1]), means @ texts[2].T
+    projected = maxsim(queries.tokens, queries.counts, texts.tokens, texts.counts)
+    whole = maxsim(queries.whole, queries.counts, texts.whole, texts.counts)
+    cosines = queries.means @ texts.means.T
     gold = torch.arange(len(batch))
     same = torch.from_numpy(material.documents[batch][:, None] == material.documents[rows][None])
     same[gold, gold] = False
-    bm25 = torch.from_numpy((material.queries[batch] @ material.texts[rows].T).toarray())
     with torch.no_grad():
-        fused = _standard(bm25) + _standard(cosines) + 2 * _standard(scores)
-        teacher = (fused / 4).masked_fill(same, -1e4).softmax(1)
-        entropy = -(teacher * teacher.clamp_min(1e-9).log()).sum(1).mean()
-    losses = []
-    for logits in (scores / recipe.temperature, cosines / recipe.temperature):
-        logits = logits.masked_fill(same, -1e4)
-        divergence = -(teacher * logits.log_softmax(1)).sum(1).mean() - entropy
-        losses.append(cross_entropy(logits, gold) + recipe.distil * divergence)
-    return losses[0] + recipe.dense_weight * losses[1]
+        bm25 = torch.from_numpy((material.queries[batch] @ material.texts[rows].T).toarray())
+        published = teacher.scores(batch, rows)
+        fused = (_standard(bm25) + 2 * _standard(published[0]) + _standard(published[1])) / 4
+        wanted = fused.masked_fill(same, -1e4).softmax(1)
+        unprojected = (whole / recipe.temperature).masked_fill(same, -1e4).softmax(1)
+    loss = torch.zeros(())
+    for scores, weight in ((projected, 1.0), (whole, recipe.whole_weight), (cosines, recipe.dense_weight)):
+        logits = (scores / recipe.temperature).masked_fill(same, -1e4)
+        loss = loss + weight * (cross_entropy(logits, gold) + recipe.distil * _divergence(logits, wanted))
+    logits = (projected / recipe.temperature).masked_fill(same, -1e4)
+    return loss + recipe.faithful * _divergence(logits, unprojected)
+
+
+def _divergence(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean Kullback-Leibler divergence of softmaxed logits from a teacher's rows."""
+    from torch.nn.functional import kl_div
+
+    return kl_div(logits.log_softmax(1), teacher, reduction="batchmean")
 
 
 def maxsim(queries: Tensor, query_mask: Tensor, texts: Tensor, text_mask: Tensor) -> Tensor:
@@ -94,10 +150,16 @@ def _standard(scores: Tensor) -> Tensor:
     return (scores - scores.mean(1, keepdim=True)) / spread
 
 
-def train(material: Material, recipe: Recipe, start: Mapping[str, Any] | None = None) -> Model:
+def train(
+    material: Material,
+    recipe: Recipe,
+    start: Mapping[str, Any] | None = None,
+    keep: Callable[[Model], None] = lambda model: None,
+) -> Model:
     """Return the trained model; its learning rates rise over 20 steps and then fall to 0.
 
     `start` is an adapter to go on from; without one, training begins with the model as it was published.
+    `keep` is called after every KEEP_EVERY steps.
     """
     import torch
 
@@ -106,6 +168,7 @@ def train(material: Material, recipe: Recipe, start: Mapping[str, Any] | None = 
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     model = Model(recipe.rank, recipe.dimensions)
+    teacher = Teacher(model, material.pairs, recipe.tokens)
     if start is None:
         model.start_projection([pair.text for pair in material.pairs], recipe.tokens, rng)
     else:
@@ -125,13 +188,15 @@ def train(material: Material, recipe: Recipe, start: Mapping[str, Any] | None = 
         drawn = [material.negatives[place] for place in rng.permutation(batch)[: recipe.negatives]]
         others = [int(rng.choice(some)) for some in drawn if some]
         optimiser.zero_grad()
-        loss = loss_of(model, material, batch, others, recipe)
+        loss = loss_of(model, material, teacher, batch, others, recipe)
         model.backward(loss)
         torch.nn.utils.clip_grad_norm_([*model.factors(), model.projection], 1.0)
         optimiser.step()
         losses.append(float(loss.detach()))
         if (step + 1) % 10 == 0:
             typer.echo(f"{step + 1} steps, {time.monotonic() - begun:.0f} s, {np.mean(losses[-10:]):.3f}")
+        if (step + 1) % KEEP_EVERY == 0:
+            keep(model)
     return model
 
 
@@ -143,17 +208,17 @@ def held_out_ndcg(model: Model, material: Material, tokens: int) -> dict[str, tu
     rng = np.random.default_rng(3)
     for kind in KINDS:
         of_kind = material.kinds == kind
-        asked = rng.permutation(np.flatnonzero(of_kind & material.held_out))[:LOOKED_AT]
+        places = rng.permutation(np.flatnonzero(of_kind & material.held_out))[:LOOKED_AT]
         beside = rng.permutation(np.flatnonzero(of_kind & ~material.held_out))[:BESIDE]
-        pairs = [material.pairs[place] for place in asked]
-        texts = list(dict.fromkeys(material.pairs[place].text for place in [*asked, *beside]))
+        pairs = [material.pairs[place] for place in places]
+        texts = list(dict.fromkeys(material.pairs[place].text for place in [*places, *beside]))
         gold = torch.tensor([texts.index(pair.text) for pair in pairs])
         with torch.no_grad():
-            queries = model.encode([pair.query for pair in pairs], QUERY_TOKENS, False)
+            asked = model.encode([pair.query for pair in pairs], QUERY_TOKENS, False)
             parts = [model.encode(texts[at : at + 50], tokens, True) for at in range(0, len(texts), 50)]
-            scores = torch.cat([maxsim(*queries[:2], *part[:2]) for part in parts], 1)
-            cosines = torch.cat([queries[2] @ part[2].T for part in parts], 1)
-        figures[kind] = (_ndcg(scores, gold), _ndcg(cosines, gold))
+            scores = [maxsim(asked.tokens, asked.counts, part.tokens, part.counts) for part in parts]
+            cosines = [asked.means @ part.means.T for part in parts]
+        figures[kind] = (_ndcg(torch.cat(scores, 1), gold), _ndcg(torch.cat(cosines, 1), gold))
     return figures
 
 
@@ -162,13 +227,19 @@ def _ndcg(scores: Tensor, gold: Tensor) -> float:
     return float(((ranks < 10) / (ranks + 2.0).log2()).mean())
 
 
-def write_adapter(tensors: dict[str, Any], path: Path) -> None:
-    """Write an adapter, and say which constants of `ragqa.embedded` are its own."""
+def save_adapter(tensors: dict[str, Any], path: Path) -> bytes:
+    """Write an adapter and return the file's bytes."""
     from safetensors.numpy import save
 
     file = save(tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file)
+    return file
+
+
+def write_adapter(tensors: dict[str, Any], path: Path) -> None:
+    """Write an adapter, and say which constants of `ragqa.embedded` are its own."""
+    file = save_adapter(tensors, path)
     merged = embedded.merge(embedded.verified_folder() / "model.safetensors", tensors)
     typer.echo(f'ADAPTER_SHA256 = "{hashlib.sha256(file).hexdigest()}"')
     typer.echo(f'MERGED_SHA256 = "{hashlib.sha256(merged).hexdigest()}"')
@@ -190,7 +261,11 @@ def main(
     pairs = make_pairs(data, np.random.default_rng(seed))
     material = Material(pairs)
     typer.echo(f"{len(pairs):,} pairs, {int(material.held_out.sum()):,} of them held out")
-    model = train(material, recipe, None if start is None else load_file(start))
+
+    def keep(model: Model) -> None:
+        save_adapter(model.adapter(), out)
+
+    model = train(material, recipe, None if start is None else load_file(start), keep)
     write_adapter(model.adapter(), out)
     for kind, figures in held_out_ndcg(model, material, recipe.tokens).items():
         typer.echo(f"held out, {kind}: nDCG@10 {figures[0]:.3f} MaxSim, {figures[1]:.3f} means")

@@ -6,7 +6,7 @@ import math
 import string
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -62,6 +62,19 @@ class LowRankLinear(nn.Module):
         return merged
 
 
+class Encoded(NamedTuple):
+    """Texts as a model sees them; all vectors are normalised.
+
+    `tokens` (texts, tokens, dimensions) are what the projection makes of `whole` (texts, tokens, 384),
+    `counts` tells which of them count, `means` (texts, 384) are the texts' own vectors.
+    """
+
+    tokens: Tensor
+    whole: Tensor
+    counts: Tensor
+    means: Tensor
+
+
 class Model:
     """The embedded transformer in bfloat16 with factors in each layer, and the projection behind it.
 
@@ -95,10 +108,9 @@ class Model:
         """Set the projection to the main directions of the token vectors of a sample of `texts`."""
         sample = [texts[place] for place in rng.choice(len(texts), min(800, len(texts)), replace=False)]
         size = len(self.projection)
-        self.projection.data = torch.eye(embedded.DIMENSIONS)
         with torch.no_grad():
-            tokens, mask, _ = self.encode(sample, limit, True)
-            rows = tokens[mask]
+            encoded = self.encode(sample, limit, True)
+            rows = encoded.whole[encoded.counts]
             self.projection.data = torch.linalg.svd(rows.T @ rows)[0][:, :size].T.contiguous()
 
     def start_from(self, adapter: Mapping[str, NDArray[Any]]) -> None:
@@ -110,11 +122,8 @@ class Model:
             )
             layer.down.data, layer.up.data = torch.from_numpy(down), torch.from_numpy(up) / SCALE
 
-    def encode(self, texts: Sequence[str], limit: int, document: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return token vectors (texts, tokens, dimensions), which of them count, and means of states.
-
-        All are normalised. Gradients end at the hidden states: `backward` carries them on.
-        """
+    def encode(self, texts: Sequence[str], limit: int, document: bool) -> Encoded:
+        """Return what the losses compare; gradients end at the hidden states: `backward` carries them on."""
         ids = [self.tokenizer(text, truncation=True, max_length=limit)["input_ids"] for text in texts]
         order = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
         parts = [order[start : start + PART] for start in range(0, len(order), PART)]
@@ -136,12 +145,13 @@ class Model:
         for leaf, (tokens, mask) in zip(leaves, batches, strict=True):
             counts = mask.bool() & ~torch.isin(tokens, self._skipped) if document else mask.bool()
             room = longest - tokens.shape[1]
-            vectors = normalize(leaf @ self.projection.T, dim=-1)
+            rows, whole = (normalize(each, dim=-1) for each in (leaf @ self.projection.T, leaf))
             means = normalize((leaf * mask[..., None]).sum(1), dim=-1)
-            made.append((pad(vectors, (0, 0, 0, room)), pad(counts, (0, room)), means))
+            made.append(
+                (*(pad(each, (0, 0, 0, room)) for each in (rows, whole)), pad(counts, (0, room)), means)
+            )
         back = torch.argsort(torch.tensor(order))
-        vectors, counts, means = (torch.cat(list(each))[back] for each in zip(*made, strict=True))
-        return vectors, counts, means
+        return Encoded(*(torch.cat(list(each))[back] for each in zip(*made, strict=True)))
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of `loss`, whose texts were encoded since the last time, to all parameters."""

@@ -132,21 +132,28 @@ def test_training_makes_an_adapter_that_learns_and_that_it_can_go_on_from(materi
     import torch
 
     from ragqa.train import embedded as recipe_of
-    from ragqa.train.embedded import Recipe, loss_of
+    from ragqa.train.embedded import Recipe, Teacher, loss_of
     from ragqa.train.low_rank import Model
 
     recipe = Recipe(steps=6, pairs=8, negatives=2, rank=4, dimensions=16, tokens=16, rate=5e-3)
     batch, others = list(range(0, 32, 2)), [33, 35]
+    kept = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipe_of, "KINDS", {"notes": 1.0})
-        trained = recipe_of.train(material, recipe)
+        patch.setattr(recipe_of, "KEEP_EVERY", 4)
+        trained = recipe_of.train(material, recipe, keep=lambda model: kept.append(model.adapter()))
+    # What is kept on the way is the adapter of that step.
+    assert len(kept) == 1
+    assert kept[0].keys() == trained.adapter().keys()
+    assert any((kept[0][name] != values).any() for name, values in trained.adapter().items())
     fresh = Model(4, 16)
+    teacher = Teacher(fresh, material.pairs, recipe.tokens)
     fresh.start_projection([pair.text for pair in material.pairs], 16, np.random.default_rng(0))
     again = Model(4, 16)
     again.start_from(trained.adapter())
     with torch.no_grad():
         before, after, loaded = (
-            float(loss_of(model, material, batch, others, recipe)) for model in (fresh, trained, again)
+            float(loss_of(model, material, teacher, batch, others, recipe)) for model in (fresh, trained, again)
         )
     assert after < before - 0.05
     assert loaded == pytest.approx(after, abs=0.02)
