@@ -135,12 +135,12 @@ def test_training_makes_an_adapter_that_learns_and_that_it_can_go_on_from(materi
     from ragqa.train.embedded import Recipe, Teacher, loss_of
     from ragqa.train.low_rank import Model
 
-    recipe = Recipe(steps=6, pairs=8, negatives=2, rank=4, dimensions=16, tokens=16, rate=5e-3)
+    recipe = Recipe(steps=10, pairs=8, negatives=2, rank=4, dimensions=16, tokens=16, rate=5e-3)
     batch, others = list(range(0, 32, 2)), [33, 35]
     kept = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipe_of, "KINDS", {"notes": 1.0})
-        patch.setattr(recipe_of, "KEEP_EVERY", 4)
+        patch.setattr(recipe_of, "KEEP_EVERY", 6)
         trained = recipe_of.train(material, recipe, keep=lambda model: kept.append(model.adapter()))
     # What is kept on the way is the adapter of that step.
     assert len(kept) == 1
