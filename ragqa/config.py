@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ragqa.corpus.where import parse_where
 from ragqa.errors import UsageError, unknown_name
 from ragqa.files import shipped
 from ragqa.plain_yaml import MAX_CHARACTERS, PlainYamlError, read_yaml
@@ -87,6 +88,7 @@ class StageSettings(BaseModel):
 class Config(Strict):
     """One strategy: which stages find the passages, what becomes of them, who answers.
 
+    `where` is a condition that a document's metadata must meet for its passages to be found at all.
     `refuse` is how answerable, from 0 to 1, a question must look for a model to be asked (off, or auto: as
     fitted, see `ragqa.answer.answerable`); `check` says whether the sentences of answers are checked.
     """
@@ -96,6 +98,7 @@ class Config(Strict):
     device: str = "auto"
     dtype: str = "auto"
     chunk: ChunkSettings = ChunkSettings()
+    where: str = ""
     retrieve: StageSettings
     candidates: int = Field(default=100, ge=1, le=MAX_COUNT)
     rerank: StageSettings = StageSettings(type="none")
@@ -108,6 +111,16 @@ class Config(Strict):
     options: dict[str, Any] = {}
     timeout: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()
+
+    @field_validator("where")
+    @classmethod
+    def _readable(cls, where: str) -> str:
+        try:
+            if where:
+                parse_where(where)
+        except UsageError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        return where
 
 
 def shipped_configs() -> dict[str, Path]:

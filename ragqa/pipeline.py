@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ragqa.config import MAX_QUESTION, Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
+from ragqa.corpus.where import parse_where
 from ragqa.device import Compute
 from ragqa.errors import UsageError
 from ragqa.files import default_corpus
@@ -67,7 +68,8 @@ class Pipeline:
         compute.check()
         self.config = config
         self.corpus = corpus
-        self._resources = Resources(corpus, compute, note, config.chunk)
+        where = parse_where(config.where) if config.where else None
+        self._resources = Resources(corpus, compute, note, config.chunk, where)
 
     @classmethod
     def from_config(
@@ -75,12 +77,17 @@ class Pipeline:
         config: str | Config = "default",
         db: Path | str | None = None,
         note: Callable[[str], None] = lambda text: None,
+        *,
+        where: str | None = None,
     ) -> Self:
         """Return the pipeline of a config (a shipped name, a path or a Config) over the corpus at `db`.
 
-        Raises RagqaError when there is no such config or corpus.
+        `where`, such as "topic = 'sqlite'", takes the place of the config's own condition on metadata.
+        Raises RagqaError when there is no such config or corpus, or the condition cannot be read.
         """
         loaded = load_config(config) if isinstance(config, str) else config
+        if where is not None:
+            loaded = loaded.model_copy(update={"where": where})
         corpus = open_corpus(loaded, db)
         try:
             return cls(loaded, corpus, note)

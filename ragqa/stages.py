@@ -6,6 +6,7 @@ A class named here (or by the entry point groups `ragqa.retrievers` and `ragqa.r
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from ragqa.checkpoints import indexed_revision
 from ragqa.config import ChunkSettings, StageSettings, explain
 from ragqa.corpus.database import Corpus
+from ragqa.corpus.where import Condition, allowed_passages, unknown_keys
 from ragqa.device import Compute
 from ragqa.errors import UsageError, unknown_name
 from ragqa.types import Hit
@@ -27,13 +29,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a stage is given to work with; `note` tells the user something worth knowing."""
+    """What a stage is given to work with; `note` tells the user something worth knowing.
+
+    `where` is what documents must meet: a first stage finds no passage of another one.
+    """
 
     corpus: Corpus
     compute: Compute
     note: Callable[[str], None]
     chunk: ChunkSettings = field(default_factory=ChunkSettings)
+    where: Condition | None = None
     _revisions: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _allowed: dict[tuple[int, int], frozenset[int]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    # Stages that search side by side ask for the same.
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def revision(self, model: str) -> str | None:
         """Return the commit of a hub's model that the corpus was indexed with when it was first asked for."""
@@ -41,9 +52,31 @@ class Resources:
             self._revisions[model] = indexed_revision(self.corpus.connection, model)
         return self._revisions[model]
 
+    def allowed(self) -> frozenset[int] | None:
+        """Return the keys of the passages that the condition lets through; None when there is none.
+
+        It is the same object while the corpus is unchanged, so that what is made of it can be kept as long.
+        The first time, `note` is told which keys of the condition no document has.
+        """
+        if self.where is None:
+            return None
+        with self._turn:
+            state = self.corpus.state()
+            if state not in self._allowed:
+                for sentence in () if self._allowed else unknown_keys(self.corpus.connection, self.where):
+                    self.note(sentence)
+                passages = allowed_passages(self.corpus.connection, self.where)
+                self._allowed.clear()
+                self._allowed[state] = passages
+            return self._allowed[state]
+
 
 class Retriever(Protocol):
-    """A first stage."""
+    """A first stage.
+
+    One that finds only what the resources' `where` lets through says so with `filters = True`; any other is
+    refused where there is a condition.
+    """
 
     Settings: ClassVar[type[BaseModel]]
 
@@ -107,6 +140,7 @@ RETRIEVERS = {
     "colbert-index": "ragqa.retrieve.colbert_index:ColbertIndexRetriever",
     "sqlite-fts": "ragqa.retrieve.sqlite_fts:SqliteFtsRetriever",
     "llm-collection": "ragqa.retrieve.llm_collection:LlmCollectionRetriever",
+    "lancedb": "ragqa.retrieve.lance:LanceRetriever",
 }
 RERANKERS = {
     "none": "ragqa.rerank.none:NoReranker",
@@ -119,13 +153,22 @@ _Section = TypeVar("_Section", bound=BaseModel)
 
 
 def make_retriever(stage: StageSettings, resources: Resources) -> Retriever:
-    """Return the first stage that `stage` names; raises UsageError for an unknown type or key."""
-    return cast(Retriever, _make("retriever", RETRIEVERS, stage, resources))
+    """Return the first stage that `stage` names.
+
+    Raises UsageError for an unknown type or key, and for a condition that it would not obey.
+    """
+    cls, settings = _settings("retriever", RETRIEVERS, stage)
+    if resources.where is not None and not getattr(cls, "filters", False):
+        raise UsageError(
+            f"The first stage {stage.type!r} takes no condition (where): it would find what that keeps out."
+        )
+    return cast(Retriever, cls(settings, resources))
 
 
 def make_reranker(stage: StageSettings, resources: Resources) -> Reranker:
     """Return the second stage that `stage` names; raises UsageError for an unknown type or key."""
-    return cast(Reranker, _make("reranker", RERANKERS, stage, resources))
+    cls, settings = _settings("reranker", RERANKERS, stage)
+    return cast(Reranker, cls(settings, resources))
 
 
 def pick(settings: BaseModel, part: type[_Section]) -> _Section:
@@ -184,6 +227,9 @@ def _score_names(stage: StageSettings) -> set[str]:
     """Return the names under which hits of a first stage carry scores."""
     options = stage.options
     names = {f"colbert-{options.get('kind', 'exact')}" if stage.type == "colbert-index" else stage.type}
+    if stage.type == "lancedb":
+        mode = str(options.get("mode", "hybrid"))
+        names = {"fts", "dense", "lancedb"} if mode == "hybrid" else {mode}
     parts = stage_parts(stage)
     for part, suffix in zip(parts, score_suffixes(parts), strict=True):
         names |= {name + suffix for name in _score_names(part)}
@@ -213,11 +259,6 @@ def stage_parts(stage: StageSettings) -> list[StageSettings]:
         for part in listed
         if isinstance(part, StageSettings) or (isinstance(part, dict) and "type" in part)
     ]
-
-
-def _make(kind: str, shipped: dict[str, str], stage: StageSettings, resources: Resources) -> Any:
-    cls, settings = _settings(kind, shipped, stage)
-    return cls(settings, resources)
 
 
 def _settings(kind: str, shipped: dict[str, str], stage: StageSettings) -> tuple[Any, BaseModel]:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragqa.cli import show, show_answer
-from ragqa.cli.options import ConfigName, Db, Device, ModelName, ModelOptions, PromptName, model_options
+from ragqa.cli.options import (
+    ConfigName,
+    Db,
+    Device,
+    ModelName,
+    ModelOptions,
+    PromptName,
+    Where,
+    model_options,
+)
 from ragqa.cli.question import open_pipeline
 from ragqa.errors import UsageError, sentence, unknown_name
 
@@ -39,6 +48,7 @@ def chat(
     no_rewrite: Annotated[
         bool, typer.Option("--no-rewrite", help="Search follow-up questions as they are typed.")
     ] = False,
+    where: Where = None,
     db: Db = None,
     device: Device = None,
     no_log: Annotated[bool, typer.Option("--no-log", "-n", help="Do not log to llm's database.")] = False,
@@ -58,7 +68,7 @@ def chat(
 
         def open_named(name: str) -> Pipeline:
             if name not in opened:
-                opened[name] = stack.enter_context(open_pipeline(name, db, device, prompt=prompt))
+                opened[name] = stack.enter_context(open_pipeline(name, db, device, where, prompt=prompt))
             return opened[name]
 
         talk = Chat(

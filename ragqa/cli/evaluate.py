@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragqa.cli import completion, show, show_comparisons, show_runs
-from ragqa.cli.options import Db, Device, Json, ModelOptions, config_option, model_option, model_options
-from ragqa.cli.question import open_pipeline
+from ragqa.cli.corpus import Address, Engine, WorkerCores, build
+from ragqa.cli.options import (
+    Db,
+    Device,
+    Json,
+    ModelOptions,
+    Where,
+    config_option,
+    model_option,
+    model_options,
+)
+from ragqa.cli.question import open_pipelines
 from ragqa.cli.stored import Metrics, Runs
 from ragqa.errors import UsageError
 
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
     from ragqa.evaluate.store import RunStore
     from ragqa.evaluate.tune import Tuned, TuneSettings
     from ragqa.pipeline import Pipeline
+    from ragqa.scale.ray_cluster import Cluster
 
 CONFIGS = ("fts", "dense", "hybrid", "fts-colbert", "hybrid-colbert", "default")
 
@@ -77,6 +87,10 @@ def run(
     resume: Resume = False,
     judge: Judge = None,
     metric: Metrics = None,
+    engine: Engine = "local",
+    address: Address = None,
+    worker_cores: WorkerCores = None,
+    where: Where = None,
     db: Db = None,
     runs: Runs = None,
     device: Device = None,
@@ -84,7 +98,9 @@ def run(
 ) -> None:
     """Ask every config and model a question set, keep all of it, and show what each is worth.
 
-    What a config searches is indexed first. Every result is on disk as soon as it is there.
+    What a config searches is indexed first. Every result is on disk as soon as it is there. With
+    --engine ray, workers index and search, one on each GPU or machine, and every machine must be able to
+    read the corpus at the same path; models are asked, and runs kept, by this process.
 
     Example: ragqa eval run questions.jsonl --retrieval-only
     Example: ragqa eval run questions.jsonl -c fts -c default -m extractive -m gpt-4o-mini
@@ -94,6 +110,7 @@ def run(
     from ragqa.evaluate.metrics import parse_metrics
     from ragqa.evaluate.plan import Plan
     from ragqa.evaluate.store import RunStore
+    from ragqa.scale.ray_cluster import open_cluster
 
     metrics = parse_metrics(metric) if metric else None
     plan = Plan(
@@ -108,11 +125,15 @@ def run(
     if judge and retrieval_only:
         raise UsageError("There is nothing to judge without answers: leave out --retrieval-only or --judge.")
     names = list(dict.fromkeys(config or CONFIGS))
-    with _pipelines(names, db, device) as pipelines, RunStore.open(runs, create=True) as store:
+    with (
+        open_cluster(engine, address, worker_cores) as cluster,
+        open_pipelines(names, db, device, where) as pipelines,
+        RunStore.open(runs, create=True) as store,
+    ):
         # A wrong name is to be noticed before hours of indexing and asking.
         _check_models(pipelines, plan, judge)
-        _index(pipelines)
-        finished = _run(pipelines, plan, store)
+        _index(pipelines, cluster)
+        finished = _run(pipelines, plan, store, cluster)
         judged: list[Judged] = []
         if judge:
             judged = _judge(store, finished, judge)
@@ -180,7 +201,7 @@ def check(
             workers=workers,
             retries=Retries(tries, timeout),
         )
-        with _pipelines([config or before.info.config_name], db, device) as pipelines:
+        with open_pipelines([config or before.info.config_name], db, device) as pipelines:
             check_indexed(pipelines[0])
             (now,) = _run(pipelines, plan, store)
         gate = judge_run(before, now, metric or [])
@@ -280,23 +301,17 @@ def _load(questions: Sequence[Path], qrels: Path | None, binary: bool) -> Questi
     return loaded.binary() if binary else loaded
 
 
-@contextmanager
-def _pipelines(names: Sequence[str], db: Path | None, device: str | None) -> Iterator[list[Pipeline]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(open_pipeline(name, db, device)) for name in names]
-
-
-def _index(pipelines: Sequence[Pipeline]) -> None:
-    from ragqa.operations import build_index
-
+def _index(pipelines: Sequence[Pipeline], cluster: Cluster | None) -> None:
     for pipeline in pipelines:
-        with show.progress(f"Indexing for {pipeline.config.name}") as advance:
-            build_index(pipeline, on_passages=advance)
+        build(pipeline, cluster, f"Indexing for {pipeline.config.name}")
 
 
-def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run]:
+def _run(
+    pipelines: Sequence[Pipeline], plan: Plan, store: RunStore, cluster: Cluster | None = None
+) -> list[Run]:
     """Run the matrix with its progress shown, say what did not go well, and return the runs."""
     from ragqa.evaluate.matrix import run_matrix
+    from ragqa.scale.ray_search import RaySearch
 
     with show_runs.matrix_progress() as on_progress:
 
@@ -306,7 +321,8 @@ def _run(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> list[Run
                 _describe(plan.question_set)
             on_progress(progress)
 
-        numbers = run_matrix(pipelines, plan, store, advance)
+        engine = RaySearch(cluster) if cluster is not None else None
+        numbers = run_matrix(pipelines, plan, store, advance, engine)
     finished = store.find([str(number) for number in numbers])
     show_runs.note_troubles(finished)
     return finished

@@ -9,7 +9,7 @@ import typer
 
 from ragqa import forms
 from ragqa.cli import completion, show
-from ragqa.cli.options import ConfigName, Db, Device, Json, NoPager, Question
+from ragqa.cli.options import ConfigName, Db, Device, Json, NoPager, Question, Where
 from ragqa.cli.paging import paged
 from ragqa.cli.question import open_pipeline
 
@@ -27,6 +27,7 @@ def explain(
             help="Explain this document's passages, found or not.",
         ),
     ] = None,
+    where: Where = None,
     db: Db = None,
     device: Device = None,
     html: Annotated[
@@ -47,7 +48,7 @@ def explain(
     from ragqa.cli import show_explanation
     from ragqa.explain.explanation import explain as explain_question
 
-    with open_pipeline(config, db, device) as pipeline:
+    with open_pipeline(config, db, device, where) as pipeline:
         explanation = explain_question(pipeline, question, k, document)
     if html is not None:
         from ragqa.explain.page import write_page

@@ -59,6 +59,14 @@ Device = Annotated[
         help="auto, cpu, cuda, cuda:N or mps, instead of the config's.",
     ),
 ]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="TEXT",
+        help="Only documents with such metadata: \"topic = 'sqlite' AND year >= 2020\". Can be repeated.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 ModelName = Annotated[str | None, model_option("Any llm model by name or alias (ragqa models).")]
 ModelOptions = Annotated[

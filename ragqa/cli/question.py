@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ from ragqa.cli.options import (
     NoPager,
     PromptName,
     Question,
+    Where,
     config_option,
     model_option,
     model_options,
@@ -43,6 +44,7 @@ def search(
     question: Question,
     config: ConfigName = "default",
     k: Annotated[int | None, typer.Option("-k", min=1, help="How many passages.")] = None,
+    where: Where = None,
     db: Db = None,
     device: Device = None,
     show_query: Annotated[
@@ -62,10 +64,11 @@ def search(
     --full or --explain, what is longer than the screen goes through a pager on a terminal.
 
     Example: ragqa search "what is shot-scraper?" -c fts -k 3
+    Example: ragqa search "how do I count rows?" --where "topic = 'sqlite' AND created >= '2021'"
     Example: ragqa search --full - < question.txt
     Example: ragqa search "what is shot-scraper?" --json | jq -r '.hits[].document_id'
     """
-    with open_pipeline(config, db, device) as pipeline:
+    with open_pipeline(config, db, device, where) as pipeline:
         if show_query:
             show.note(f"Match expression: {pipeline.match_expression(question)}")
         result = pipeline.search(question, k)
@@ -92,6 +95,7 @@ def context(
     question: Question,
     config: ConfigName = "default",
     model: ModelName = None,
+    where: Where = None,
     db: Db = None,
     device: Device = None,
     no_pager: NoPager = False,
@@ -105,7 +109,7 @@ def context(
     Example: ragqa context "what is shot-scraper?" | llm -s "Answer from these passages"
     Example: ragqa context "what is shot-scraper?" -m SmolLM2 --json
     """
-    with open_pipeline(config, db, device) as pipeline:
+    with open_pipeline(config, db, device, where) as pipeline:
         result, assembled = pipeline.context(question, model)
     if json:
         show.print_json(forms.context_json(result, assembled))
@@ -132,6 +136,7 @@ def ask(
         bool, typer.Option("--no-check", help="Do not check the sentences of the answer.")
     ] = False,
     explain: Explain = False,
+    where: Where = None,
     db: Db = None,
     device: Device = None,
     no_log: Annotated[bool, typer.Option("--no-log", "-n", help="Do not log to llm's database.")] = False,
@@ -154,7 +159,7 @@ def ask(
     if strict and no_check:
         raise UsageError("--strict needs the check that --no-check turns off.")
     check = True if strict else False if no_check else None
-    with open_pipeline(config, db, device, prompt=prompt, check=check) as pipeline:
+    with open_pipeline(config, db, device, where, prompt=prompt, check=check) as pipeline:
         settings = model_options(option)
         conversation = None
         if resume:
@@ -200,6 +205,7 @@ def compare(
         list[str] | None,
         model_option("Let this model answer from each config. Can be repeated."),
     ] = None,
+    where: Where = None,
     db: Db = None,
     device: Device = None,
     json: Json = False,
@@ -216,7 +222,7 @@ def compare(
 
     names = config or ["fts", "dense", "default"]
     with ExitStack() as stack:
-        pipelines = [stack.enter_context(open_pipeline(name, db, device)) for name in dict.fromkeys(names)]
+        pipelines = stack.enter_context(open_pipelines(list(dict.fromkeys(names)), db, device, where))
         own: list[str | None] = [None] if answers else []
         compared = ask_all(pipelines, question, k, model or own)
     if json:
@@ -251,13 +257,37 @@ def _print_found(result: SearchResult) -> None:
 
 
 @contextmanager
-def open_pipeline(config: str, db: Path | None, device: str | None, **others: Any) -> Iterator[Pipeline]:
+def open_pipeline(
+    config: str,
+    db: Path | None,
+    device: str | None,
+    where: Sequence[str] | None = None,
+    note: Callable[[str], None] = show.note,
+    **others: Any,
+) -> Iterator[Pipeline]:
     """Open the corpus and the stages of a config; what is given replaces what it says."""
     from ragqa.config import load_config
+    from ragqa.corpus.where import join_where
     from ragqa.pipeline import Pipeline, open_corpus
 
     loaded = load_config(config)
-    given = {key: value for key, value in {"device": device, **others}.items() if value is not None}
-    loaded = loaded.model_copy(update=given)
+    values = {"device": device, "where": join_where(where) if where else None, **others}
+    loaded = loaded.model_copy(update={key: value for key, value in values.items() if value is not None})
     with open_corpus(loaded, db) as corpus:
-        yield Pipeline(loaded, corpus, show.note)
+        yield Pipeline(loaded, corpus, note)
+
+
+@contextmanager
+def open_pipelines(
+    configs: Sequence[str], db: Path | None, device: str | None, where: Sequence[str] | None = None
+) -> Iterator[list[Pipeline]]:
+    """Open several configs as `open_pipeline` does one; what all of them would say is said once."""
+    said: set[str] = set()
+
+    def note(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            show.note(text)
+
+    with ExitStack() as stack:
+        yield [stack.enter_context(open_pipeline(name, db, device, where, note)) for name in configs]

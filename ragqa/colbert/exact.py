@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +31,16 @@ class ExactSearch:
 
     def __init__(self, store: TokenStore) -> None:
         self.store = store
-        self._kept: tuple[tuple[int, int], list[_Block]] | None = None
+        self._kept: tuple[tuple[int, int], Set[int] | None, list[_Block]] | None = None
 
-    def scores(self, questions: Sequence[Vectors]) -> tuple[list[int], Matrix]:
-        """Return the passages' keys and their MaxSim with each question, shape (passages, questions)."""
-        blocks = self._blocks()
+    def scores(
+        self, questions: Sequence[Vectors], allowed: Set[int] | None = None
+    ) -> tuple[list[int], Matrix]:
+        """Return the passages' keys and their MaxSim with each question, shape (passages, questions).
+
+        With `allowed`, those of the passages with these keys; the others are not even read.
+        """
+        blocks = self._blocks(allowed)
         rowids = [rowid for block in blocks for rowid in block.rowids]
         query = np.concatenate([*questions, np.zeros((0, self.store.encoder.dimensions), np.float32)])
         ends = np.cumsum([len(question) for question in questions])
@@ -47,16 +53,18 @@ class ExactSearch:
             start += len(block.rowids)
         return rowids, result
 
-    def _blocks(self) -> list[_Block]:
+    def _blocks(self, allowed: Set[int] | None) -> list[_Block]:
         state = self.store.corpus.state()
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, self._read())
-        return self._kept[1]
+        if self._kept is None or self._kept[0] != state or self._kept[1] is not allowed:
+            self._kept = (state, allowed, self._read(allowed))
+        return self._kept[2]
 
-    def _read(self) -> list[_Block]:
+    def _read(self, allowed: Set[int] | None) -> list[_Block]:
+        among = "" if allowed is None else " AND passage IN (SELECT value FROM json_each(?))"
+        keys = [] if allowed is None else [json.dumps(sorted(allowed))]
         rows = self.store.corpus.connection.execute(
-            f"SELECT passage, tokens, data FROM {TABLE} WHERE encoder = ? ORDER BY passage",
-            [self.store.encoder_row()],
+            f"SELECT passage, tokens, data FROM {TABLE} WHERE encoder = ?{among} ORDER BY passage",
+            [self.store.encoder_row(), *keys],
         )
         blocks: list[_Block] = []
         pending: list[tuple[int, int, bytes]] = []

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ragqa.answer.limits import TimeLimits
 from ragqa.answer.models import is_remote
@@ -42,32 +42,85 @@ class Progress:
     cost: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, and the places of the pipelines that it is asked of."""
+
+    text: str
+    pipelines: tuple[int, ...]
+
+
+class SearchEngine(Protocol):
+    """What searches for many questions: other processes, say, or other machines."""
+
+    def results(
+        self, searcher: Searcher, warm_up: str, questions: Iterable[Asked]
+    ) -> Iterator[Iterable[tuple[int, SearchResult]]]:
+        """Yield, for each question in their order, what `searcher.search` yields.
+
+        Whatever searches warms up with the question `warm_up`.
+        """
+
+
 def run_matrix(
     pipelines: Sequence[Pipeline],
     plan: Plan,
     store: RunStore,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    engine: SearchEngine | None = None,
 ) -> list[int]:
     """Ask every question of every cell, record each result as it comes, and return the runs' numbers.
 
-    Raises UsageError when nothing fits together (an unknown model, a corpus that has none of the
-    documents), and RagqaError when the corpus changes meanwhile. What fails in a model is recorded.
+    With an `engine`, that searches; models are asked by this process. Raises UsageError when nothing fits
+    together (an unknown model, a corpus that has none of the documents), and RagqaError when the corpus
+    changes meanwhile. What fails in a model is recorded.
     """
     cells = make_cells(pipelines, plan, store)
     progress = Progress(sum(len(cell.todo) for cell in cells))
     on_progress(progress)
     asker = _Asker(cells, plan, store, progress, on_progress)
-    asker.warm_up()
-    for place in range(len(plan.question_set.questions)):
-        waiting = [cell for cell in cells if place in cell.todo]
-        if waiting:
-            asker.ask(place, waiting)
-    asker.finish()
+    asker.ask_all(engine)
     return [cell.run for cell in cells]
 
 
+class Searcher:
+    """Searches with several pipelines, what they share done once; each finds as many as its depth."""
+
+    def __init__(self, pipelines: Sequence[Pipeline], depths: Sequence[int]) -> None:
+        self.pipelines = pipelines
+        self.depths = depths
+
+    def warm_up(self, text: str) -> None:
+        """Load every stage's models, so that no question's time has that in it."""
+        for pipeline, depth in zip(self.pipelines, self.depths, strict=True):
+            pipeline.search(text, depth)
+        _encode(self.pipelines, text)
+
+    def search(self, asked: Asked) -> Iterator[tuple[int, SearchResult]]:
+        """Yield what each pipeline finds, with the pipeline's place."""
+        pipelines = [self.pipelines[place] for place in asked.pipelines]
+        encoded = _encode(pipelines, asked.text)
+        first_stages: dict[str, SearchResult] = {}
+        for place, pipeline in zip(asked.pipelines, pipelines, strict=True):
+            yield place, self._search(place, asked.text, first_stages, encoded[id(pipeline)])
+
+    def _search(
+        self, place: int, text: str, first_stages: dict[str, SearchResult], encode_ms: float | None
+    ) -> SearchResult:
+        pipeline, depth = self.pipelines[place], self.depths[place]
+        config = pipeline.config
+        stage = config.retrieve.model_dump_json()
+        corpus = "" if needs_no_corpus(config.retrieve) else pipeline.corpus.path
+        key = str((corpus, stage, config.where, config.device, config.dtype, config.candidates, depth))
+        if key not in first_stages:
+            first_stages[key] = pipeline.candidates(text, depth)
+        result = pipeline.rerank(first_stages[key], depth)
+        encode = {} if encode_ms is None else {ENCODE: encode_ms}
+        return SearchResult(result.question, config.name, result.hits, {**encode, **result.timings_ms})
+
+
 class _Asker:
-    """Asks one question after the other of the cells that need it."""
+    """Asks one question after the other of the cells that need it, and records what came of it."""
 
     def __init__(
         self,
@@ -84,45 +137,41 @@ class _Asker:
         self.workers = Workers(plan.workers)
         self._counting = threading.Lock()
         self.pipelines = list({id(cell.pipeline): cell.pipeline for cell in cells if cell.todo}.values())
-        self.depths = {id(cell.pipeline): cell.depth for cell in cells}
-        self.states = {id(pipeline): _State(pipeline) for pipeline in self.pipelines}
+        depths = {id(cell.pipeline): cell.depth for cell in cells}
+        self.searcher = Searcher(self.pipelines, [depths[id(pipeline)] for pipeline in self.pipelines])
+        self.states = [_State(pipeline) for pipeline in self.pipelines]
+        self.cells = cells
 
-    def warm_up(self) -> None:
-        """Load every stage's models, so that no question's time has that in it."""
+    def ask_all(self, engine: SearchEngine | None) -> None:
+        """Ask every question of every cell that needs it."""
+        todo = [
+            (place, asked)
+            for place, question in enumerate(self.plan.question_set.questions)
+            if (asked := Asked(question.text, self._waiting(place))).pipelines
+        ]
         # Not the question itself: the encoders would remember it, and it would take no time.
-        text = f"{self.plan.question_set.questions[0].text[:1000]} ?"
-        for pipeline in self.pipelines:
-            pipeline.search(text, self.depths[id(pipeline)])
-        _encode(self.pipelines, text)
-
-    def ask(self, place: int, cells: Sequence[Cell]) -> None:
-        text = self.plan.question_set.questions[place].text
-        pipelines = list({id(cell.pipeline): cell.pipeline for cell in cells}.values())
-        encoded = _encode(pipelines, text)
-        first_stages: dict[str, SearchResult] = {}
-        for pipeline in pipelines:
-            self.states[id(pipeline)].check()
-            result = self._search(pipeline, text, first_stages, encoded[id(pipeline)])
-            for cell in cells:
-                if cell.pipeline is pipeline:
-                    self._answer(cell, place, result)
-
-    def finish(self) -> None:
+        warm_up = f"{self.plan.question_set.questions[0].text[:1000]} ?"
+        if engine is None or any(cell.model is not None for cell in self.cells):
+            self.searcher.warm_up(warm_up)
+        questions = [asked for _, asked in todo]
+        found: Iterator[Iterable[tuple[int, SearchResult]]] = map(self.searcher.search, questions)
+        if engine is not None:
+            found = engine.results(self.searcher, warm_up, questions)
+        for (place, _), results in zip(todo, found, strict=True):
+            self._record_all(place, results)
         self.workers.join()
 
-    def _search(
-        self, pipeline: Pipeline, text: str, first_stages: dict[str, SearchResult], encode_ms: float | None
-    ) -> SearchResult:
-        depth = self.depths[id(pipeline)]
-        config = pipeline.config
-        stage = config.retrieve.model_dump_json()
-        corpus = "" if needs_no_corpus(config.retrieve) else pipeline.corpus.path
-        key = str((corpus, stage, config.device, config.dtype, config.candidates, depth))
-        if key not in first_stages:
-            first_stages[key] = pipeline.candidates(text, depth)
-        result = pipeline.rerank(first_stages[key], depth)
-        encode = {} if encode_ms is None else {ENCODE: encode_ms}
-        return SearchResult(result.question, config.name, result.hits, {**encode, **result.timings_ms})
+    def _waiting(self, place: int) -> tuple[int, ...]:
+        """Return the places of the pipelines that a question is to be asked of."""
+        wanted = {id(cell.pipeline) for cell in self.cells if place in cell.todo}
+        return tuple(number for number, pipeline in enumerate(self.pipelines) if id(pipeline) in wanted)
+
+    def _record_all(self, place: int, results: Iterable[tuple[int, SearchResult]]) -> None:
+        for number, result in results:
+            self.states[number].check()
+            for cell in self.cells:
+                if cell.pipeline is self.pipelines[number] and place in cell.todo:
+                    self._answer(cell, place, result)
 
     def _answer(self, cell: Cell, place: int, result: SearchResult) -> None:
         ranking = _ranking(result)

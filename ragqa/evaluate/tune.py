@@ -117,7 +117,8 @@ def tune(
     UsageError when there is too little to choose by, or a setting is wrong.
     """
     metric = _metric(settings)
-    space = Space(_chunks(corpus, settings.chunks), settings.device)
+    where = load_config(settings.baseline).where
+    space = Space(_chunks(corpus, settings.chunks), settings.device, where)
     judged = _judged(corpus, questions)
     tuning, held_back = split(judged, settings.held_back, settings.seed)
     baseline = _fitted(settings.baseline, space)

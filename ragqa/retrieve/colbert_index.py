@@ -53,6 +53,7 @@ class ColbertIndexRetriever:
     """The first stage `colbert-index`. Scores are MaxSim, approximate with `plaid`."""
 
     Settings: ClassVar[type[BaseModel]] = ColbertIndexSettings
+    filters: ClassVar[bool] = True
 
     def __init__(self, settings: ColbertIndexSettings, resources: Resources) -> None:
         self.settings = settings
@@ -104,7 +105,8 @@ class ColbertIndexRetriever:
         return found
 
     def _exact(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        rowids, scores = self.exact.scores(self.store.encoder.encode_queries(queries))
+        questions = self.store.encoder.encode_queries(queries)
+        rowids, scores = self.exact.scores(questions, self.resources.allowed())
         found = []
         for column in scores.T:
             places = best(column, k)
@@ -114,9 +116,9 @@ class ColbertIndexRetriever:
 
     def _shortlist(self, query: str, k: int) -> list[Hit]:
         matrix = self.dense.matrix()
-        ((places, _),) = matrix.search(
-            self.dense.embedder.embed_queries([query]), max(k, self.settings.shortlist)
-        )
+        vector = self.dense.embedder.embed_queries([query])
+        longest = max(k, self.settings.shortlist)
+        ((places, _),) = matrix.search(vector, longest, self.resources.allowed())
         rowids = [matrix.rowids[place] for place in places]
         (question,) = self.store.encoder.encode_queries([query])
         scores = self.store.stored_scores(rowids, question)
@@ -125,7 +127,7 @@ class ColbertIndexRetriever:
         return hits(self.resources.corpus, keys, scores[best_places].tolist(), self.stage)
 
     def _plaid(self, query: str, k: int) -> list[Hit]:
-        rowids, scores = self.plaid.search(query, k)
+        rowids, scores = self.plaid.search(query, k, self.resources.allowed())
         return hits(self.resources.corpus, rowids, scores, self.stage)[:k]
 
     def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:

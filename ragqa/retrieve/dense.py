@@ -27,6 +27,7 @@ class DenseRetriever:
     """The first stage `dense`. Scores are cosines."""
 
     Settings: ClassVar[type[BaseModel]] = DenseSettings
+    filters: ClassVar[bool] = True
 
     def __init__(self, settings: DenseSettings, resources: Resources) -> None:
         self.settings = settings
@@ -49,7 +50,8 @@ class DenseRetriever:
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         self.prepare()
         matrix = self.store.matrix()
-        found = matrix.search(self.store.embedder.embed_queries(queries), k)
+        allowed = self.resources.allowed()
+        found = matrix.search(self.store.embedder.embed_queries(queries), k, allowed)
         return [
             hits(self.resources.corpus, [matrix.rowids[place] for place in places], cosines, STAGE)
             for places, cosines in found

@@ -49,11 +49,14 @@ class FullTextRetriever:
     """The first stage `fts`. Scores are BM25, higher is better."""
 
     Settings: ClassVar[type[BaseModel]] = FullTextSettings
+    filters: ClassVar[bool] = True
 
     def __init__(self, settings: FullTextSettings, resources: Resources) -> None:
         self.settings = settings
+        self.resources = resources
         self.corpus = resources.corpus
         self.table = _table(settings.tokenizer)
+        self._kept: tuple[frozenset[int], str] | None = None
 
     def match_expression(self, query: str) -> str:
         """Return what FTS5 is asked for `query`."""
@@ -65,12 +68,23 @@ class FullTextRetriever:
         if not expression:
             return []
         weights = self.settings.weights
+        among, keys = self._among()
         rows = self.corpus.connection.execute(
             f"SELECT rowid, -bm25({self.table}, ?, ?, ?) AS score FROM {self.table}"
-            f" WHERE {self.table} MATCH ? ORDER BY score DESC, rowid LIMIT ?",
-            [weights.title, weights.headings, weights.text, expression, k],
+            f" WHERE {self.table} MATCH ?{among} ORDER BY score DESC, rowid LIMIT ?",
+            [weights.title, weights.headings, weights.text, expression, *keys, k],
         ).fetchall()
         return hits(self.corpus, [row[0] for row in rows], [row[1] for row in rows], STAGE)
+
+    def _among(self) -> tuple[str, list[str]]:
+        """Return what restricts a query to the passages that the condition allows, and what that binds."""
+        allowed = self.resources.allowed()
+        if allowed is None:
+            return "", []
+        if self._kept is None or self._kept[0] is not allowed:
+            self._kept = allowed, json.dumps(sorted(allowed))
+        # The plus keeps SQLite from asking the index anew for each key.
+        return " AND +rowid IN (SELECT value FROM json_each(?))", [self._kept[1]]
 
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self.search(query, k) for query in queries]

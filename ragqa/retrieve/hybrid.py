@@ -37,6 +37,8 @@ class HybridRetriever:
     """The first stage `hybrid`. Scores are the fused ones; each hit keeps its scores of every stage."""
 
     Settings: ClassVar[type[BaseModel]] = HybridSettings
+    # Its parts are made as it is: one that does not filter is refused.
+    filters: ClassVar[bool] = True
 
     def __init__(self, settings: HybridSettings, resources: Resources) -> None:
         self.settings = settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,23 +39,45 @@ class DenseMatrix:
         self.scales = scales
         self._packed: list[InferenceSession] | None = None
         self._asked = False
+        self._among: tuple[Set[int], NDArray[np.intp]] | None = None
 
-    def search(self, queries: Vectors, k: int) -> list[tuple[list[int], list[float]]]:
+    def search(
+        self, queries: Vectors, k: int, allowed: Set[int] | None = None
+    ) -> list[tuple[list[int], list[float]]]:
         """Return, per query vector, the places and cosines of the `k` nearest rows, nearest first.
 
+        With `allowed`, only rows of passages with these keys are looked at.
         int8 rows are multiplied by onnxruntime once there are many and more than one question; the
         scores it gives are off by some thousandths, so the best are scored again exactly.
         """
         if self.rows.dtype != np.int8 or len(self.rows) < PACKED_FROM or not self._asked:
             self._asked = True
-            return [_best(scores, k) for scores in self.products(queries).T]
+            return [self.nearest(scores, k, allowed) for scores in self.products(queries).T]
         found = []
         for query, scores in zip(queries, self._rough_products(queries), strict=True):
-            places = np.array(sorted(best(scores, AGAIN * k)))
+            places = np.array(sorted(self.nearest(scores, AGAIN * k, allowed)[0]), np.intp)
             exact = (self.rows[places].astype(np.float32) @ query) * self.scales[places]
-            nearest, cosines = _best(exact, k)
-            found.append((places[nearest].tolist(), cosines))
+            nearest = best(exact, k)
+            found.append((places[nearest].tolist(), exact[nearest].tolist()))
         return found
+
+    def nearest(
+        self, scores: Vectors, k: int, allowed: Set[int] | None = None
+    ) -> tuple[list[int], list[float]]:
+        """Return the places of the `k` best of these scores, one per row, and those; `allowed` as above."""
+        if allowed is None:
+            places = best(scores, k)
+        else:
+            among = self._places(allowed)
+            places = among[best(scores[among], k)].tolist()
+        return places, scores[places].tolist()
+
+    def _places(self, allowed: Set[int]) -> NDArray[np.intp]:
+        """Return where the passages with these keys are; kept, since they are asked for again."""
+        if self._among is None or self._among[0] is not allowed:
+            there = (rowid in allowed for rowid in self.rowids)
+            self._among = allowed, np.flatnonzero(np.fromiter(there, bool, len(self.rowids)))
+        return self._among[1]
 
     def products(self, queries: Vectors) -> Vectors:
         """Return the cosine of every passage with every query, shape (passages, queries)."""
@@ -82,11 +104,6 @@ class DenseMatrix:
         parts = [session.run(None, {"queries": queries})[0] for session in self._packed]
         products: Vectors = np.concatenate(parts, axis=1)
         return products
-
-
-def _best(scores: Vectors, k: int) -> tuple[list[int], list[float]]:
-    places = best(scores, k)
-    return places, scores[places].tolist()
 
 
 def _pack(rows: NDArray[np.int8], scales: NDArray[np.float32]) -> InferenceSession:

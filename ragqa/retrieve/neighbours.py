@@ -15,7 +15,6 @@ from pydantic import BaseModel, Field, model_validator
 
 from ragqa.config import StageSettings
 from ragqa.retrieve.dense import DenseRetriever, DenseSettings
-from ragqa.retrieve.ranking import best
 from ragqa.stages import Derived, Resources, Retriever, check_retriever, make_retriever, pick
 from ragqa.types import Hit
 
@@ -43,9 +42,11 @@ class NeighboursRetriever:
     """
 
     Settings: ClassVar[type[BaseModel]] = NeighboursSettings
+    filters: ClassVar[bool] = True
 
     def __init__(self, settings: NeighboursSettings, resources: Resources) -> None:
         self.settings = settings
+        self.resources = resources
         self.corpus = resources.corpus
         self.of = make_retriever(settings.of, resources)
         self.dense = DenseRetriever(pick(settings, DenseSettings), resources)
@@ -64,11 +65,12 @@ class NeighboursRetriever:
         best_hits = found[: self.settings.seeds]
         seeds = [place_of[hit.passage.rowid] for hit in best_hits if hit.passage.rowid in place_of]
         nearest: dict[int, float] = {}
+        allowed = self.resources.allowed()
         for scores in matrix.products(matrix.vectors(seeds)).T if seeds else ():
-            for place in best(scores, self.settings.each + 1):
+            for place, cosine in zip(*matrix.nearest(scores, self.settings.each + 1, allowed), strict=True):
                 rowid = matrix.rowids[place]
                 if rowid not in known:
-                    nearest[rowid] = max(nearest.get(rowid, -1.0), float(scores[place]))
+                    nearest[rowid] = max(nearest.get(rowid, -1.0), cosine)
         kept = found[: max(len(best_hits), k - len(nearest))]
         order = sorted(nearest, key=lambda rowid: -nearest[rowid])[: k - len(kept)]
         joined = [

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ragqa.colbert.ragatouille import plaid
 from ragqa.colbert.ragatouille.plaid import PlaidIndex, plaid_root, plaid_status
 from ragqa.config import parse_config
 from ragqa.corpus.database import Corpus
@@ -62,6 +63,35 @@ def test_plaid_finds_what_exact_search_finds(pipeline: Pipeline, capfd: pytest.C
 def test_more_than_there_is_gives_all_there_is(pipeline: Pipeline) -> None:
     total = pipeline.corpus.count("passages")
     assert 1 <= len(pipeline.search(QUESTION, 10_000).hits) <= total
+
+
+def test_a_condition_has_all_it_lets_through_compared(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plaid, "UNPACKED", 2)  # several batches
+    (count,) = pipeline.corpus.connection.execute(
+        "SELECT count(*) FROM passages WHERE document IN (SELECT rowid FROM documents WHERE id != 'tea.html')"
+    ).fetchone()
+    path, where = pipeline.corpus.path, "id != 'tea.html'"
+    assert pipeline.search(QUESTION, 1).hits[0].passage.document_id == "tea.html"
+    with (
+        Pipeline.from_config(CONFIG, path, where=where) as narrow,
+        Pipeline.from_config("colbert-exact", path, where=where) as exact,
+    ):
+        found, expected = narrow.search(QUESTION, 100).hits, exact.search(QUESTION, 100).hits
+        assert len(found) == len(expected) == count > 2
+        assert "tea.html" not in {hit.passage.document_id for hit in found}
+        assert found[0].passage.id == expected[0].passage.id
+        assert found[0].score == pytest.approx(expected[0].score, rel=0.05)
+        assert [hit.passage.id for hit in narrow.search(QUESTION, 2).hits] == [
+            hit.passage.id for hit in found[:2]
+        ]
+        remove_documents(pipeline.corpus, ["coffee.md"])
+        left = narrow.search(QUESTION, 100).hits
+        assert {hit.passage.document_id for hit in left} == {"bicycle.md", "garden.txt"}
+    with Pipeline.from_config(CONFIG, path, where="id = 'nothing'") as none:
+        assert none.search(QUESTION).hits == ()
+    assert capfd.readouterr().out == ""
 
 
 def test_adding_and_deleting_are_seen_in_the_same_process(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from ragqa.colbert.ragatouille.mends import (
 )
 from ragqa.colbert.ragatouille.stanford import stanford_layout
 from ragqa.colbert.store import TokenStore
-from ragqa.corpus.database import Corpus
+from ragqa.corpus.database import Corpus, batches
 from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
@@ -40,6 +40,8 @@ LAYOUT = Path("colbert") / "indexes"
 REBUILT_BELOW, REBUILT_GROWTH = 5000, 0.05
 # Bytes: what a disk has left at which writing an index to it failed for want of room.
 FULL_BELOW = 1_000_000
+# Passages whose vectors are unpacked at a time where only some may be found: 150 kB each at 100 tokens.
+UNPACKED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +71,17 @@ class PlaidIndex:
 
     # -- searching ----------------------------------------------------------------------------
 
-    def search(self, query: str, k: int) -> tuple[list[int], list[float]]:
+    def search(self, query: str, k: int, allowed: Set[int] | None = None) -> tuple[list[int], list[float]]:
         """Return the keys and approximate MaxSim of the `k` best passages or fewer, best first.
 
-        Passages deleted since the index was made are left out.
+        Passages deleted since the index was made are left out. With `allowed`, the passages with these keys
+        are all compared, and no others.
         """
         if self._current() is None and not self.corpus.count("passages"):
             return [], []
         model, manifest = self._load()
+        if allowed is not None:
+            return _best_of(model, manifest, query, k, allowed)
         _, gone = self._difference()
         # More than there is would fail; the library lowers it for its own idea of how many there are.
         wanted = min(k + gone, len(manifest.passages()))
@@ -304,6 +309,24 @@ class PlaidIndex:
         with self.corpus.transaction():
             # One index at a time: each is as large as the corpus.
             self.corpus.set_setting("plaid", {self.store.fingerprint: name} if name else {})
+
+
+def _best_of(
+    model: Any, manifest: Manifest, query: str, k: int, allowed: Set[int]
+) -> tuple[list[int], list[float]]:
+    """Return what `PlaidIndex.search` does, of all passages with the keys `allowed` compared.
+
+    The library takes candidates from the nearest clusters, which may hold too few of them, unless it is told
+    which passages to score.
+    """
+    searcher = model.model.model_index.searcher
+    pids = [pid for pid, rowid in enumerate(manifest.rowids) if rowid in allowed]
+    found: list[tuple[float, int]] = []
+    for batch in batches(pids, UNPACKED):
+        best, _, scores = searcher.search(query, k=k, pids=list(batch))
+        found += [(-score, pid) for pid, score in zip(best, scores, strict=True)]
+    kept = [(manifest.rowids[pid], -score) for score, pid in sorted(found)[:k]]
+    return [rowid for rowid, _ in kept if rowid is not None], [score for _, score in kept]
 
 
 def plaid_root(corpus: Corpus) -> Path:

@@ -133,7 +133,9 @@ class Finder:
             return retriever
         settings = retriever.settings.model_dump()
         cutting = config.chunk.model_dump()
-        key = json.dumps([stage.type, settings, cutting, config.device, config.dtype], sort_keys=True)
+        key = json.dumps(
+            [stage.type, settings, cutting, config.device, config.dtype, config.where], sort_keys=True
+        )
         if key not in self._leaves and isinstance(retriever, DenseRetriever):
             embedder = retriever.store.embedder
             retriever.store.embedder = _kept(

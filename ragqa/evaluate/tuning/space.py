@@ -35,10 +35,11 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """All points. `chunks` are the ways to cut the corpus, its own first; `device` goes into each config."""
+    """All points. `chunks` are the ways to cut the corpus, its own first; `device` and `where` go into each config."""
 
     chunks: tuple[ChunkSettings, ...]
     device: str = "auto"
+    where: str = ""
 
     def suggest(self, trial: optuna.Trial) -> Point:
         """Return the point that the sampler behind `trial` wants to be tried next.
@@ -66,6 +67,7 @@ class Space:
         return Config(
             name=name,
             device=self.device,
+            where=self.where,
             chunk=chunk,
             retrieve=StageSettings(**_first_stage(point)),
             candidates=point.get("candidates", ANY_DEPTH),
