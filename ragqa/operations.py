@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from ragqa.colbert.ragatouille.plaid import drop_plaid, plaid_status
 from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.derived import PassageStore, drop_encoders
+from ragqa.corpus.derived import Engine, PassageStore, drop_encoders
 from ragqa.corpus.ingest import (
     IngestReport,
     check_chunking,
@@ -68,10 +68,12 @@ def build_index(
     rechunk: bool = False,
     drop_unused: bool = False,
     on_passages: Callable[[int, int | None], None] = lambda done, total: None,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Make everything that the stages of `pipeline` search; return how many passages each one took.
 
-    Raises UsageError when the corpus is cut otherwise than the config wants, unless `rechunk`.
+    With an `engine`, that makes the vectors instead of this process. Raises UsageError when the corpus is cut
+    otherwise than the config wants, unless `rechunk`.
     """
     corpus = pipeline.corpus
     rechunked = 0
@@ -79,9 +81,14 @@ def build_index(
         total = corpus.count("documents")
         rechunked = rechunk_documents(corpus, pipeline.config.chunk, lambda done: on_passages(done, total))
     check_chunking(corpus, pipeline.config.chunk)
-    built = _build(pipeline.derived(), on_passages)
+    built = _build(pipeline.derived(), on_passages, engine)
     dropped = _drop_unused(pipeline) if drop_unused else 0
     return {"config": pipeline.config.name, "stages": built, "rechunked": rechunked, "dropped": dropped}
+
+
+def stores_of(stages: Iterable[Derived]) -> list[PassageStore]:
+    """Return the stores that stages search, in their order; two stages may have the same one."""
+    return [store for stage in stages if isinstance(stage, Storing) for store in stage.stores]
 
 
 def missing_passages(pipeline: Pipeline) -> dict[str, int]:
@@ -92,12 +99,7 @@ def missing_passages(pipeline: Pipeline) -> dict[str, int]:
 def index_bytes(pipeline: Pipeline) -> int:
     """Return the bytes of all that the stages of `pipeline` search, the documents themselves apart."""
     stages = pipeline.derived().values()
-    stores = {
-        (store.table, store.fingerprint): store
-        for stage in stages
-        if isinstance(stage, Storing)
-        for store in stage.stores
-    }
+    stores = {(store.table, store.fingerprint): store for store in stores_of(stages)}
     indexes = {stage.table: stage for stage in stages if isinstance(stage, FullTextRetriever)}
     plaid = [
         stage
@@ -148,18 +150,24 @@ def _with_missing(stored: list[dict[str, Any]], passages: int) -> list[dict[str,
     return [{**model, "missing": passages - int(model["passages"])} for model in stored]
 
 
-def _build(derived: Mapping[str, Derived], on_passages: Callable[[int, int], None]) -> dict[str, int]:
+def _build(
+    derived: Mapping[str, Derived], on_passages: Callable[[int, int], None], engine: Engine | None
+) -> dict[str, int]:
     """Build each stage and return how many passages that took.
 
     Stages with token vectors come first, since their encoder's pass may give dense vectors as well.
     """
-    stores = [store for stage in derived.values() if isinstance(stage, Storing) for store in stage.stores]
+    stores = stores_of(derived.values())
     dense = [store for store in stores if isinstance(store, DenseStore)]
     lacking = {name: stage.missing() for name, stage in derived.items()}
     for store in stores:
         if isinstance(store, TokenStore):
             encoder = store.encoder
-            store.build(on_passages, next((other for other in dense if other.comes_with(encoder)), None))
+            beside = next((other for other in dense if other.comes_with(encoder)), None)
+            store.build(on_passages, beside, engine)
+    # The stages build without an engine: what is left to them is what is no store's.
+    for store in stores if engine is not None else ():
+        store.build(on_passages, engine=engine)
     for stage in derived.values():
         stage.build(on_passages)
     return lacking
@@ -167,6 +175,6 @@ def _build(derived: Mapping[str, Derived], on_passages: Callable[[int, int], Non
 
 def _drop_unused(pipeline: Pipeline) -> int:
     stages = pipeline.derived().values()
-    used = [store.fingerprint for stage in stages if isinstance(stage, Storing) for store in stage.stores]
+    used = [store.fingerprint for store in stores_of(stages)]
     drop_plaid(pipeline.corpus, used)
     return drop_encoders(pipeline.corpus, used, [TokenStore.table, DenseStore.table])

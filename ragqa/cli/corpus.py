@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragqa.cli import completion, show
 from ragqa.cli.options import ConfigName, Db, Device, Json
 from ragqa.cli.question import open_pipeline
+
+if TYPE_CHECKING:
+    from ragqa.pipeline import Pipeline
+    from ragqa.scale.ray_cluster import Cluster
+
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", help="local: in this process; ray: by workers of a Ray cluster."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="auto or HOST:PORT on a machine of the cluster, else ray://HOST:PORT. Default: its own Ray.",
+    ),
+]
+WorkerCores = Annotated[
+    int | None,
+    typer.Option("--worker-cores", min=1, help="Cores of each Ray worker. Default: all of its machine."),
+]
 
 
 def ingest(
@@ -89,21 +112,30 @@ def index(
     drop_unused: Annotated[
         bool, typer.Option("--drop-unused", help="Delete token vectors that this config does not use.")
     ] = False,
+    engine: Engine = "local",
+    address: Address = None,
+    worker_cores: WorkerCores = None,
     db: Db = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Make what a config searches: the full-text index and the vectors.
 
-    What is there already is not made again, and a killed run goes on where it stopped.
+    What is there already is not made again, and a killed run goes on where it stopped. With --engine ray,
+    workers make the vectors, one on each GPU or machine, and this process writes them; their machines have
+    the same ragqa and models, and need not see the corpus.
 
     Example: ragqa index
     Example: ragqa index -c colbert-plaid --device cuda
+    Example: ragqa index --engine ray --address auto
     """
-    from ragqa.operations import build_index
+    from ragqa.scale.ray_cluster import open_cluster
 
-    with open_pipeline(config, db, device) as pipeline, show.progress("Indexing") as advance:
-        report = build_index(pipeline, rechunk=rechunk, drop_unused=drop_unused, on_passages=advance)
+    with (
+        open_cluster(engine, address, worker_cores) as cluster,
+        open_pipeline(config, db, device) as pipeline,
+    ):
+        report = build(pipeline, cluster, "Indexing", rechunk=rechunk, drop_unused=drop_unused)
     if json:
         show.print_json(report)
         return
@@ -113,6 +145,19 @@ def index(
         show.say(f"{report['rechunked']:,} documents cut again")
     if drop_unused:
         show.say(f"{report['dropped']:,} passages' unused token vectors deleted")
+
+
+def build(pipeline: Pipeline, cluster: Cluster | None, label: str, **options: Any) -> dict[str, Any]:
+    """Build what `pipeline` searches, here or by the workers of a cluster, and show how far it is."""
+    from ragqa.operations import build_index
+
+    if cluster is None:
+        with show.progress(label) as advance:
+            return build_index(pipeline, on_passages=advance, **options)
+    from ragqa.scale.ray_index import RayEngine
+
+    with RayEngine(cluster, pipeline) as engine, show.progress(label, engine.about) as advance:
+        return build_index(pipeline, on_passages=advance, engine=engine, **options)
 
 
 def status(

@@ -121,8 +121,13 @@ def has_bars() -> bool:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a progress bar on stderr while the block runs; yields a function of done and total."""
+def progress(
+    label: str, about: Callable[[], str] = lambda: ""
+) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a progress bar on stderr while the block runs; yields a function of done and total.
+
+    What `about` returns then stands behind the label.
+    """
     if not has_bars():
         yield lambda done, total: None
         return
@@ -134,4 +139,14 @@ def progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(for_line(label), total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+        def advance(done: int, total: int | None) -> None:
+            said = about()
+            bars.update(
+                task,
+                completed=done,
+                total=total,
+                description=for_line(f"{label} ({said})" if said else label),
+            )
+
+        yield advance

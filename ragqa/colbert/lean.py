@@ -51,7 +51,8 @@ class LeanEncoder:
         # A question is asked of several stages, one after the other or side by side.
         self._question = lru_cache(maxsize=QUESTIONS_KEPT)(self._encode_question)
         self._make_bulk = bulk
-        self._encoded = 0
+        # Tokens of documents, those of a few at a time apart.
+        self.encoded = 0
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
         return [_unit(self._question(text).tokens) for text in texts]
@@ -64,17 +65,9 @@ class LeanEncoder:
         return self.encode_both(texts)[0]
 
     def encode_both(self, texts: Sequence[str]) -> tuple[list[Vectors], Vectors]:
-        # So many characters need not be cut into tokens to be known as no few.
-        read = CHARACTERS * self.document_tokens
-        many = sum(min(len(text), read) for text in texts) > CHARACTERS * FEW
-        if self._bulk_is_due and many:
+        ids = self._taken(texts)
+        if ids is None:
             return self._bulk.encode_both(texts)
-        ids = [self._ids(text, self.document_tokens)[0] for text in texts]
-        tokens = sum(map(len, ids))
-        if many or tokens > FEW:
-            if self._bulk_is_due:
-                return self._bulk.encode_both(texts)
-            self._encoded += tokens
         vectors: list[Vectors] = [np.zeros((0, self.dimensions), np.float32)] * len(ids)
         pooled = np.zeros((len(ids), embedded.DIMENSIONS), np.float32)
 
@@ -88,6 +81,28 @@ class LeanEncoder:
             for _ in threads.map(encode, batches_by_length([len(row) for row in ids], BATCH_TOKENS)):
                 pass
         return vectors, _unit(pooled)
+
+    def pass_over(self, texts: Sequence[str]) -> None:
+        """Count texts that another process encodes, which is told how many were `encoded` before them.
+
+        So those after them are encoded as if this process had encoded all.
+        """
+        self._taken(texts)
+
+    def _taken(self, texts: Sequence[str]) -> list[Ids] | None:
+        """Return the tokens of texts, which are counted; None where they are for the other engine."""
+        # So many characters need not be cut into tokens to be known as no few.
+        read = CHARACTERS * self.document_tokens
+        many = sum(min(len(text), read) for text in texts) > CHARACTERS * FEW
+        if self._bulk_is_due and many:
+            return None
+        ids = [self._ids(text, self.document_tokens)[0] for text in texts]
+        tokens = sum(map(len, ids))
+        if many or tokens > FEW:
+            if self._bulk_is_due:
+                return None
+            self.encoded += tokens
+        return ids
 
     def query_spans(self, texts: Sequence[str]) -> list[Spans]:
         offsets = [self._ids(text, self.query_tokens)[1] for text in texts]
@@ -110,7 +125,7 @@ class LeanEncoder:
 
     @property
     def _bulk_is_due(self) -> bool:
-        return self._make_bulk is not None and self._encoded > WORTH_LOADING
+        return self._make_bulk is not None and self.encoded > WORTH_LOADING
 
     @cached_property
     def _bulk(self) -> PoolingEncoder:

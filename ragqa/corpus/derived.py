@@ -11,9 +11,9 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 from ragqa.corpus.database import Corpus, batches
@@ -77,6 +77,15 @@ class Unstored:
 
 # By the model that made them. A server's pipelines share it, and would else make them at every question.
 _unstored: WeakKeyDictionary[object, Unstored] = WeakKeyDictionary()
+
+
+class Engine(Protocol):
+    """What makes the rows of many passages: other processes, say, or other machines."""
+
+    def rows(
+        self, store: PassageStore, beside: PassageStore | None, passages: Iterable[Sequence[Passage]]
+    ) -> Iterator[list[dict[int, Row]]]:
+        """Yield, for each batch of `passages` in their order, what `store.make` returns for it."""
 
 
 class PassageStore(ABC):
@@ -178,12 +187,14 @@ class PassageStore(ABC):
         self,
         on_passages: Callable[[int, int], None] = lambda done, total: None,
         beside: PassageStore | None = None,
+        engine: Engine | None = None,
     ) -> int:
         """Encode every passage that has no row, longest first, and return how many that were.
 
         Commits every COMMIT_EVERY passages: a killed run goes on from there. `on_passages` is told
         how many of how many are done. Passages of like length share a batch, so little is padding.
-        With `beside`, that store's rows are made in the same pass where the encoder can.
+        With `beside`, that store's rows are made in the same pass where the encoder can. With an
+        `engine`, it makes the rows, and this process only writes them.
         """
         with self.corpus.writing():
             rows = self.corpus.connection.execute(
@@ -192,12 +203,20 @@ class PassageStore(ABC):
                 [self.encoder_row()],
             ).fetchall()
             rowids = [row[0] for row in rows]
+            passages = (self.corpus.passages(batch) for batch in batches(rowids, COMMIT_EVERY))
+            made: Iterator[list[dict[int, Row]]] = (self.make(batch, beside) for batch in passages)
+            if engine is not None:
+                made = engine.rows(self, beside, passages)
             done = 0
-            for batch in batches(rowids, COMMIT_EVERY):
-                self._store(self.corpus.passages(batch), beside)
+            for batch, both in zip(batches(rowids, COMMIT_EVERY), made, strict=True):
+                self._store(both, beside)
                 done += len(batch)
                 on_passages(done, len(rowids))
         return done
+
+    def make(self, passages: Sequence[Passage], beside: PassageStore | None) -> list[dict[int, Row]]:
+        """Return this store's rows and those of `beside`, none where that is None, by rowid."""
+        return [self.encode(passages), {}] if beside is None else self.encode_with(passages, beside)
 
     def rows_of(self, passages: Sequence[Passage], vectors: Any) -> dict[int, Row]:
         """Return the rows for `vectors` that another store's encoder made of `passages`, one each.
@@ -216,6 +235,9 @@ class PassageStore(ABC):
     def read(self, passages: Sequence[Passage]) -> dict[int, Row]:
         """Return the rows of `passages`; a missing one is made now, and stored if nobody else writes."""
         found = self.read_stored([passage.rowid for passage in passages])
+        foreign = [passage for passage in passages if passage.rowid < 0]
+        for source in self.corpus.elsewhere if foreign else ():
+            found.update(source.rows(self.table, self.fingerprint, foreign))
         lacking = [passage for passage in passages if passage.rowid not in found]
         if lacking:
             found.update(self._encode_now(lacking))
@@ -268,16 +290,11 @@ class PassageStore(ABC):
         except BusyError:
             pass  # the question is answered all the same, and a later one stores
 
-    def _store(self, passages: Sequence[Passage], beside: PassageStore | None) -> None:
-        if beside is None:
-            rows = self.encode(passages)
-            with self.corpus.transaction():
-                self.insert(rows)
-            return
-        rows, others = self.encode_with(passages, beside)
+    def _store(self, made: Sequence[Mapping[int, Row]], beside: PassageStore | None) -> None:
         with self.corpus.transaction():
-            self.insert(rows)
-            beside.insert(others)
+            for store, rows in zip((self, beside), made, strict=True):
+                if store is not None:
+                    store.insert(rows)
 
     def insert(self, made: Mapping[int, Row]) -> None:
         """Write rows, within a transaction of the caller's."""

@@ -144,6 +144,15 @@ def test_a_faster_engine_takes_over_when_there_is_much_to_encode(monkeypatch: py
     assert loaded == ["engine"]
 
 
+def test_texts_that_another_process_encodes_count_as_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "WORTH_LOADING", 10)
+    monkeypatch.setattr(lean, "FEW", 1)
+    encodes, passes = LeanEncoder(EncoderSettings()), LeanEncoder(EncoderSettings())
+    encodes.encode_documents(TEXTS)
+    passes.pass_over(TEXTS)
+    assert passes.encoded == encodes.encoded > lean.WORTH_LOADING
+
+
 def test_a_faster_engine_is_given_many_texts_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     class Bulk:
         def encode_both(self, texts: object) -> object:
