@@ -27,6 +27,14 @@ def default_runs() -> Path:
     return _users_file("RAGQA_RUNS", "runs.db")
 
 
+def default_dataset() -> str:
+    """Return the folder, or the address, of the Lance dataset used where none is named.
+
+    `$RAGQA_LANCE`, else a folder in the user's data directory.
+    """
+    return os.environ.get("RAGQA_LANCE") or str(_users_file("", "lance"))
+
+
 def _users_file(variable: str, name: str) -> Path:
     from_environment = os.environ.get(variable)
     if from_environment:

@@ -77,7 +77,7 @@ def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", str(user / "cache"))
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", EXTENSIONS)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name in ("RAGQA_DB", "RAGQA_RUNS", "RAGQA_TOKEN", "OPENAI_API_KEY"):
+    for name in ("RAGQA_DB", "RAGQA_RUNS", "RAGQA_LANCE", "RAGQA_TOKEN", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     return user
 

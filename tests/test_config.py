@@ -8,6 +8,7 @@ from ragqa.config import MAX_CONFIG_BYTES, load_config, shipped_configs
 from ragqa.errors import RagqaError, UsageError
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
+from ragqa.scale.push import push
 from ragqa.stages import check_stages
 
 NEED_A_HUB = {"cross-encoder", "colbertv2"}
@@ -24,7 +25,7 @@ def test_every_shipped_config_is_valid_and_described(name: str) -> None:
 def test_the_promised_configs_are_shipped() -> None:
     promised = (
         "fts dense hybrid fts-colbert hybrid-colbert colbert-exact colbert-plaid ragatouille cross-encoder"
-        " colbert-shortlist colbertv2 default adapted"
+        " colbert-shortlist colbertv2 default adapted lancedb"
     )
     assert shipped_configs().keys() == set(promised.split())
 
@@ -33,6 +34,8 @@ def test_the_promised_configs_are_shipped() -> None:
 def test_every_config_that_needs_no_hub_finds_the_answer(name: str, db: Path) -> None:
     pipeline = Pipeline.from_config(name, db)
     build_index(pipeline)
+    if name == "lancedb":
+        push(pipeline)
     result = pipeline.search("How warm is green tea steeped?", 3)
     assert result.hits[0].passage.document_id == "tea.html"
     assert [hit.rank for hit in result.hits] == [1, 2, 3][: len(result.hits)]

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from ragqa.cli import about, chat, completion, corpus, evaluate, explain, mcp, question, serve, stored, train
+from ragqa.cli import (
+    about,
+    chat,
+    completion,
+    corpus,
+    evaluate,
+    explain,
+    mcp,
+    push,
+    question,
+    serve,
+    stored,
+    train,
+)
 from ragqa.cli.command import Command, Group
 from ragqa.cli.options import PairsCommand
 from ragqa.cli.run import run
@@ -48,6 +61,7 @@ app.command(rich_help_panel="Documents", cls=Command)(corpus.ingest)
 app.command(rich_help_panel="Documents", cls=Command)(corpus.index)
 app.command(rich_help_panel="Documents", cls=Command)(corpus.status)
 app.command(rich_help_panel="Documents", cls=Command)(corpus.remove)
+app.command(rich_help_panel="Documents", cls=Command)(push.push)
 app.command(rich_help_panel="Documents", cls=Command)(train.train)
 app.command(rich_help_panel="Questions", cls=Command)(question.search)
 app.command(rich_help_panel="Questions", cls=Command)(question.context)

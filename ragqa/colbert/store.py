@@ -67,24 +67,24 @@ class TokenStore(PassageStore):
     def scores(self, passages: Sequence[Passage], question: Vectors) -> Matrix:
         """Return the MaxSim of each passage with an encoded question, shape (passages,)."""
         found = self.read(passages)
-        return self._maxsim([found[passage.rowid] for passage in passages], question)
+        return self.maxsim([found[passage.rowid] for passage in passages], question)
 
     def stored_scores(self, rowids: Sequence[int], question: Vectors) -> Matrix:
         """Return what `scores` returns, for passages by key that are known to be stored; 0 for others."""
         found = self.read_stored(rowids)
         nothing = (0, b"", None)
-        return self._maxsim([found.get(rowid, nothing) for rowid in rowids], question)
+        return self.maxsim([found.get(rowid, nothing) for rowid in rowids], question)
 
     def load(self, passages: Sequence[Passage]) -> TokenMatrix:
         """Return the stored vectors of `passages`, in their order, read in one query."""
         found = self.read(passages)
-        return self._matrix([found[passage.rowid] for passage in passages])
+        return self.matrix([found[passage.rowid] for passage in passages])
 
     def load_tokens(self, passages: Sequence[Passage]) -> TokenMatrix:
         """Return a vector for each token of `passages`, one that is shared as often as it is shared."""
         found = self.read(passages)
         rows = [found[passage.rowid] for passage in passages]
-        matrix = self._matrix(rows)
+        matrix = self.matrix(rows)
         if self.storage.pool_factor == 1:
             return matrix
         members = [_members(tokens, blob) for tokens, _, blob in rows]
@@ -119,14 +119,16 @@ class TokenStore(PassageStore):
         members = clusters.astype(_members_dtype(len(pooled))).tobytes()
         return len(pooled), encode(pooled, self.storage.codec), members
 
-    def _maxsim(self, rows: Sequence[Row], question: Vectors) -> Matrix:
+    def maxsim(self, rows: Sequence[Row], question: Vectors) -> Matrix:
+        """Return the MaxSim of an encoded question with each row's vectors, shape (rows,)."""
         tokens = [row[0] for row in rows]
         packed = join([row[1] for row in rows], tokens, self.encoder.dimensions, self.storage.codec)
         # The best match of each token of the question, summed.
         scores: Matrix = best_of(packed.products(question), offsets_of(tokens)).sum(axis=1)
         return scores
 
-    def _matrix(self, rows: Sequence[Row]) -> TokenMatrix:
+    def matrix(self, rows: Sequence[Row]) -> TokenMatrix:
+        """Return the vectors of rows, unpacked."""
         tokens = [row[0] for row in rows]
         vectors = decode([row[1] for row in rows], tokens, self.encoder.dimensions, self.storage.codec)
         return TokenMatrix(vectors, offsets_of(tokens))

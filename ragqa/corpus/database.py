@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
@@ -41,6 +41,13 @@ _PASSAGE_COLUMNS = """
 """
 
 
+class RowSource(Protocol):
+    """What has rows of passages that are in no corpus file, made by the encoders of one."""
+
+    def rows(self, table: str, fingerprint: str, passages: Sequence[Passage]) -> dict[int, tuple[Any, ...]]:
+        """Return the rows that there are for a store's table and fingerprint, by the passages' keys."""
+
+
 class Corpus:
     """An open corpus file. Use as a context manager, or call `close`.
 
@@ -53,6 +60,8 @@ class Corpus:
         self.connection = connection
         self._lock = FileLock(f"{path}.lock")
         self._folder: TemporaryDirectory[str] | None = None
+        # Where rows of passages lie that this file has not.
+        self.elsewhere: list[RowSource] = []
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = False) -> Self:

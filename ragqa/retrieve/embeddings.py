@@ -163,8 +163,12 @@ class DenseStore(PassageStore):
         return self.rows_of(passages, self.embedder.embed_documents(texts))
 
     def rows_of(self, passages: Sequence[Passage], vectors: Vectors) -> dict[int, Row]:
-        rows = zip(passages, vectors, strict=True)
-        return {passage.rowid: (_to_bytes(vector, self.codec),) for passage, vector in rows}
+        packed = zip(passages, self.pack(vectors), strict=True)
+        return {passage.rowid: (data,) for passage, data in packed}
+
+    def pack(self, vectors: Vectors) -> list[bytes]:
+        """Return vectors, shape (passages, dimensions), as they are stored."""
+        return [_to_bytes(vector, self.codec) for vector in vectors]
 
     def comes_with(self, encoder: TokenEncoder) -> bool:
         """Tell whether `encoder`'s pass over a text gives this store's vector too."""
@@ -178,12 +182,13 @@ class DenseStore(PassageStore):
             rows = self.corpus.connection.execute(
                 f"SELECT passage, data FROM {TABLE} WHERE encoder = ? ORDER BY passage", [self.encoder_row()]
             ).fetchall()
-            data = b"".join(row[1] for row in rows)
-            self._kept = (
-                state,
-                _from_bytes([row[0] for row in rows], data, self.embedder.dimensions, self.codec),
-            )
+            self._kept = state, self.matrix_of({row[0]: row[1:] for row in rows})
         return self._kept[1]
+
+    def matrix_of(self, rows: Mapping[int, Row]) -> DenseMatrix:
+        """Return the vectors of rows, which are by their passages' keys."""
+        data = b"".join(row[0] for row in rows.values())
+        return _from_bytes(list(rows), data, self.embedder.dimensions, self.codec)
 
 
 def stored_embedders(corpus: Corpus) -> list[dict[str, Any]]:

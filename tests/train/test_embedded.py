@@ -153,7 +153,8 @@ def test_training_makes_an_adapter_that_learns_and_that_it_can_go_on_from(materi
     again.start_from(trained.adapter())
     with torch.no_grad():
         before, after, loaded = (
-            float(loss_of(model, material, teacher, batch, others, recipe)) for model in (fresh, trained, again)
+            float(loss_of(model, material, teacher, batch, others, recipe))
+            for model in (fresh, trained, again)
         )
     assert after < before - 0.05
     assert loaded == pytest.approx(after, abs=0.02)

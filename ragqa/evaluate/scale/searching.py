@@ -1,0 +1,175 @@
+"""Pushing to LanceDB at growing sizes, and searching there: what is found, how fast, by how many."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ragqa.evaluate.bench.measure import percentile
+from ragqa.evaluate.scale.grown import Grower
+from ragqa.evaluate.scale.material import (
+    MODEL,
+    TOKENS_UP_TO,
+    Material,
+    config,
+    lance_config,
+    pushed_config,
+    sqlite_config,
+)
+from ragqa.evaluate.scale.readers import Reading, read_side_by_side
+from ragqa.operations import build_index
+from ragqa.pipeline import Pipeline
+from ragqa.rerank.colbert import ColbertReranker
+from ragqa.retrieve.dense import DenseRetriever
+from ragqa.retrieve.embeddings import DenseStore
+from ragqa.scale.push import push
+
+K = 10
+READERS = (1, 4, 8)
+MIB = 2**20
+
+Row = tuple[str, str]
+
+
+def pushed(material: Material) -> Iterator[Row]:
+    """Grow the corpus and push it: dense vectors and full text at every size, token vectors up to 100,000."""
+    for size in material.sizes:
+        tokens = size <= TOKENS_UP_TO
+        _grow(material, size, with_tokens=tokens)
+        yield f"corpus file of {size:,} passages", f"{_bytes(material.grown(size)) / MIB:,.0f} MiB"
+        # Vectors alone first, so that one rate is measured at all sizes.
+        yield from _push(
+            material, size, lance_config(material.dataset(size), "hybrid"), "dense vectors and full text"
+        )
+        if tokens:
+            values = pushed_config(material.dataset(size))
+            yield from _push(material, size, values, "with token vectors, searchable too", anew=True)
+
+
+def _grow(material: Material, size: int, *, with_tokens: bool) -> None:
+    with Pipeline.from_config(config(sqlite_config()), material.real) as pipeline:
+        stores = _stores(pipeline)
+        tokens = stores[1].encoder_row(), stores[1].encoder.dimensions, stores[1].storage.codec
+        Grower(pipeline.corpus, stores[0], tokens).grow(material.grown(size), size, with_tokens=with_tokens)
+
+
+def _stores(pipeline: Pipeline) -> tuple[DenseStore, Any]:
+    dense = next(stage for stage in pipeline.derived().values() if isinstance(stage, DenseRetriever))
+    reranker = pipeline.reranker
+    assert isinstance(reranker, ColbertReranker)
+    return dense.store, reranker.store
+
+
+def _push(
+    material: Material, size: int, values: dict[str, Any], what: str, *, anew: bool = False
+) -> Iterator[Row]:
+    with Pipeline.from_config(config(values), material.grown(size)) as pipeline:
+        report = push(pipeline, material.dataset(size), anew=anew)
+    stored = _bytes(Path(material.dataset(size)))
+    yield (
+        f"push of {size:,}, {what}",
+        f"{report.seconds:,.0f} s, {report.added / report.seconds:,.0f} passages/s, of which indexes "
+        f"{report.index_seconds:,.0f} s; {stored / size:,.0f} bytes a passage on disk",
+    )
+
+
+def _bytes(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+# -- what is found ----------------------------------------------------------------------------------
+
+
+def recall(material: Material) -> Iterator[Row]:
+    """Compare what the indexes find with what comparing everything finds."""
+    for size in material.sizes:
+        with Pipeline.from_config(config(sqlite_config(rerank=False)), material.grown(size)) as pipeline:
+            exact = _exact_dense(pipeline, material.questions)
+        found, times = _found(lance_config(material.dataset(size), "dense"), material.questions)
+        yield _recall_row(f"dense, {size:,}", exact, found, times)
+        if size <= TOKENS_UP_TO:
+            exact, _ = _found(
+                {"chunk": _chunk(), "retrieve": {"type": "colbert-index", **MODEL}},
+                material.questions,
+                material.grown(size),
+            )
+            found, times = _found(lance_config(material.dataset(size), "multivector"), material.questions)
+            yield _recall_row(f"multivector, {size:,}", exact, found, times)
+
+
+def _chunk() -> dict[str, Any]:
+    chunk: dict[str, Any] = sqlite_config()["chunk"]
+    return chunk
+
+
+def _exact_dense(pipeline: Pipeline, questions: Sequence[str]) -> list[list[str]]:
+    store = next(stage for stage in pipeline.derived().values() if isinstance(stage, DenseRetriever)).store
+    matrix = store.matrix()
+    products = matrix.products(store.embedder.embed_queries(questions))
+    best = np.argsort(-products, axis=0, kind="stable")[:K].T
+    return [
+        [passage.id for passage in pipeline.corpus.passages([matrix.rowids[place] for place in places])]
+        for places in best
+    ]
+
+
+def _found(
+    values: dict[str, Any], questions: Sequence[str], db: Path | None = None
+) -> tuple[list[list[str]], list[float]]:
+    """Return the ids of the ten best of each question, and the milliseconds that each took."""
+    times = []
+    found = []
+    with Pipeline.from_config(config(values), db) as pipeline:
+        for question in questions:
+            begun = time.perf_counter()
+            hits = pipeline.search(question, K).hits
+            times.append(1000 * (time.perf_counter() - begun))
+            found.append([hit.passage.id for hit in hits])
+    return found, times
+
+
+def _recall_row(what: str, exact: list[list[str]], found: list[list[str]], times: list[float]) -> Row:
+    shares = [len(set(one) & set(other)) / len(one) for one, other in zip(exact, found, strict=True)]
+    return (
+        f"recall@{K}, {what}",
+        f"{np.mean(shares):.3f} of {len(shares)} questions' exact ten, {statistics.median(times):.0f} ms",
+    )
+
+
+# -- how fast ---------------------------------------------------------------------------------------
+
+
+def readers(material: Material) -> Iterator[Row]:
+    """Ask the same questions in 1, 4 and 8 processes at once, and SQLite beside them at 100,000."""
+    for size in material.sizes:
+        uri = material.dataset(size)
+        for mode in ("fts", "dense", "hybrid"):
+            yield from _read(f"Lance {mode}, {size:,}", lance_config(uri, mode), None, material.questions)
+        if size <= TOKENS_UP_TO:
+            values = lance_config(uri, "hybrid", rerank=True)
+            yield from _read(f"Lance hybrid, ColBERT second, {size:,}", values, None, material.questions)
+            values = lance_config(uri, "multivector")
+            yield from _read(f"Lance multivector, {size:,}", values, None, material.questions)
+            db = str(material.grown(size))
+            with Pipeline.from_config(config(sqlite_config()), db) as pipeline:
+                build_index(pipeline)
+            yield from _read(f"SQLite as `default`, {size:,}", sqlite_config(), db, material.questions)
+
+
+def _read(what: str, values: dict[str, Any], db: str | None, questions: Sequence[str]) -> Iterator[Row]:
+    for count in READERS:
+        yield _reading(f"{what}, {count} readers", read_side_by_side(values, db, questions, count))
+
+
+def _reading(what: str, reading: Reading) -> Row:
+    return (
+        what,
+        f"p50 {percentile(reading.times_ms, 0.5):,.0f} ms, p95 {percentile(reading.times_ms, 0.95):,.0f} ms, "
+        f"{reading.per_second:,.0f} questions/s, {reading.peak_bytes / MIB:,.0f} MiB a reader at most",
+    )
