@@ -302,6 +302,11 @@ def _denied(comparison: Comparison) -> Condition:
     return Every((Negation(Comparison(comparison.field, "null", ())), Negation(comparison)))
 
 
+def names(condition: Condition) -> list[str]:
+    """Return the names that a condition compares, each once."""
+    return list(dict.fromkeys(comparison.field for comparison in _comparisons(condition)))
+
+
 def _comparisons(condition: Condition) -> Iterator[Comparison]:
     if isinstance(condition, Comparison):
         yield condition
@@ -379,8 +384,7 @@ def unknown_keys(connection: sqlite3.Connection, condition: Condition) -> list[s
     """Return a sentence for each key of a condition that no document has, with the keys that there are."""
     rows = connection.execute("SELECT DISTINCT k.key FROM documents AS d, json_each(d.metadata) AS k")
     known = sorted({*OWN, *(row[0] for row in rows)})
-    wanted = dict.fromkeys(comparison.field for comparison in _comparisons(condition))
-    return [_unknown(key, known) for key in wanted if key not in known]
+    return [_unknown(key, known) for key in names(condition) if key not in known]
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:

@@ -86,6 +86,7 @@ class LanceRetriever:
     def __init__(self, settings: LanceSettings, resources: Resources) -> None:
         self.settings = settings
         self.resources = resources
+        self._noted = False
         resources.corpus.elsewhere.append(self)
 
     # -- what is stored ---------------------------------------------------------------------------
@@ -171,8 +172,11 @@ class LanceRetriever:
         where = self.resources.where
         if where is None:
             return None
-        from ragqa.scale.condition import lance_condition
+        from ragqa.scale.condition import lance_condition, unknown_keys
 
+        for sentence in () if self._noted else unknown_keys(where, dataset.columns):
+            self.resources.note(sentence)
+        self._noted = True
         return lance_condition(where, dataset.columns)
 
     def _full_text(self, dataset: Dataset, query: str, k: int, condition: str | None) -> list[Hit]:

@@ -6,11 +6,13 @@ What is said is made anew from the parsed condition: column names are our own, s
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
+from string import ascii_lowercase, ascii_uppercase
 
-from ragqa.corpus.where import Comparison, Condition, Every, Negation, Some
+from ragqa.corpus.where import Comparison, Condition, Every, Negation, Some, names
 from ragqa.errors import UsageError
 from ragqa.scale.layout import NUMBER, NUMBERS, TEXT, TEXTS, metadata_column
 
+_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 _OWN = {"id": "document_id", "title": "title", "source": "source"}
 
 
@@ -25,6 +27,12 @@ def lance_condition(condition: Condition, columns: Set[str]) -> str:
     if isinstance(condition, Negation):
         return f"(NOT {lance_condition(condition.part, columns)})"
     return _comparison(condition, columns)
+
+
+def unknown_keys(condition: Condition, columns: Set[str]) -> list[str]:
+    """Return a sentence for each key of a condition that no document of the dataset has."""
+    unknown = [name for name in names(condition) if not list(_has(name, columns))]
+    return [f"No document there has the metadata key {name!r}." for name in unknown]
 
 
 def _comparison(comparison: Comparison, columns: Set[str]) -> str:
@@ -74,9 +82,9 @@ def _matches(comparison: Comparison, columns: Set[str]) -> Iterator[str]:
 
 def _compared(column: str, operator: str, value: str | float) -> str:
     if operator == "like":
-        # SQLite's LIKE has no way to escape a wildcard, and does not mind the case of ASCII letters.
-        pattern = str(value).replace("\\", "\\\\")
-        return f"{column} ILIKE {_literal(pattern)}"
+        # SQLite's LIKE has no way to escape a wildcard, and does not mind the case of ASCII letters alone.
+        pattern = str(value).translate(_SMALL).replace("\\", "\\\\")
+        return f"translate({column}, '{ascii_uppercase}', '{ascii_lowercase}') LIKE {_literal(pattern)}"
     return f"{column} {'=' if operator == 'in' else operator} {_literal(value)}"
 
 

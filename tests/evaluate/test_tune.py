@@ -89,7 +89,9 @@ def test_the_shipped_configs_are_tried_first(tuned: Tuned) -> None:
 
 def test_every_trial_keeps_the_condition_of_the_baseline() -> None:
     space = Space((ChunkSettings(),), where="topic = 'tea'")
-    assert space.config({"first": "fts", "rerank": "none", "title": 1, "headings": 1}, "a").where == space.where
+    assert (
+        space.config({"first": "fts", "rerank": "none", "title": 1, "headings": 1}, "a").where == space.where
+    )
 
 
 def test_no_config_is_tried_twice(tuned: Tuned) -> None:

@@ -266,6 +266,7 @@ RECORDS = [
     {"id": "d", "text": "water four", "my key": 'odd "one"', "draft": True},
     {"id": "e", "text": "water five", "topic": "back\\slash", "stars": -1, "Topic": "other"},
     {"id": "f", "text": "water six"},
+    {"id": "g", "text": "water seven", "topic": "\u00c9t\u00e9"},
 ]
 CONDITIONS = [
     "topic = 'sqlite'",
@@ -275,6 +276,8 @@ CONDITIONS = [
     "topic LIKE 'sqlite%'",
     "topic LIKE '%\\%'",
     "topic LIKE '1__%'",
+    "topic LIKE '\u00e9T%'",
+    "topic LIKE '\u00c9T%'",
     "topic = 'back\\slash'",
     "stars = 3",
     "stars = '3'",
@@ -324,6 +327,14 @@ def test_a_range_of_a_list_is_refused(records: tuple[Path, str]) -> None:
         pytest.raises(RagqaError, match="'tags' has lists of values"),
     ):
         pipeline.search("water")
+
+
+def test_a_key_that_no_document_has_is_noted_once(records: tuple[Path, str]) -> None:
+    notes: list[str] = []
+    config = parse_config({"retrieve": {**LANCE, "uri": records[1]}, "where": "topci = 'sqlite'"}, "typo")
+    with Pipeline.from_config(config, note=notes.append) as pipeline:
+        assert pipeline.search("water").hits == pipeline.search("water").hits == ()
+    assert notes == ["No document there has the metadata key 'topci'."]
 
 
 def test_a_new_key_gets_a_column(tmp_path: Path, place: str) -> None:

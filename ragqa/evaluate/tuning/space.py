@@ -35,7 +35,7 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """All points. `chunks` are the ways to cut the corpus, its own first; `device` and `where` go into each config."""
+    """All points. `chunks` are the ways to cut the corpus, its own first; the rest goes into each config."""
 
     chunks: tuple[ChunkSettings, ...]
     device: str = "auto"
