@@ -37,10 +37,10 @@ KEEP_EVERY = 100
 class Recipe:
     """What decides the adapter, besides the data. `minutes` is when training ends that has not ended yet."""
 
-    steps: int = 2400
-    minutes: float = 75
-    rate: float = 3e-4
-    projection_rate: float = 1e-3
+    steps: int = 320
+    minutes: float = 25
+    rate: float = 5e-4
+    projection_rate: float = 3e-4
     temperature: float = 0.05
     whole_weight: float = 0.5
     dense_weight: float = 0.3
