@@ -250,6 +250,11 @@ def open_dataset(uri: str) -> Dataset:
     return _open(location(uri))
 
 
+def forget() -> None:
+    """Let go of all datasets: the next question opens its own anew."""
+    _open.cache_clear()
+
+
 @cache
 def _open(uri: str) -> Dataset:
     return Dataset(uri)

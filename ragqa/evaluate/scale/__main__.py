@@ -17,7 +17,9 @@ from ragqa.evaluate.scale.material import SIZES, Material, prepare
 
 WORKS: dict[str, Callable[[Material], Iterator[tuple[str, str]]]] = {
     "encode": encoding.two_nodes,
+    "kinds": searching.kinds,
     "push": searching.pushed,
+    "same": searching.same,
     "recall": searching.recall,
     "readers": searching.readers,
 }

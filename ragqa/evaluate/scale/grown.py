@@ -40,35 +40,17 @@ class Grower:
 
     def grow(self, path: Path, size: int, *, with_tokens: bool) -> None:
         """Write a corpus of `size` passages: as many real ones as there are, and made ones after them."""
-        path.unlink(missing_ok=True)
         real = self.source.count("passages")
-        with Corpus.open(path, create=True) as corpus:
-            connection = corpus.connection
-            connection.execute("ATTACH DATABASE ? AS real", [str(self.source.path)])
-            with corpus.writing():
-                with corpus.transaction():
-                    self._copy(connection, size, with_tokens)
-                for start in range(real, size, BLOCK):
-                    with corpus.transaction():
-                        self._make(connection, start, min(BLOCK, size - start), with_tokens)
-                connection.execute("DETACH DATABASE real")
-
-    def _copy(self, connection: sqlite3.Connection, size: int, with_tokens: bool) -> None:
-        """Copy every n-th real passage, or all of them."""
-        count = self.source.count("passages")
-        chosen = f"p.rowid % {max(1, count // size)} = 0" if size < count else "1"
-        connection.execute("INSERT OR REPLACE INTO settings SELECT * FROM real.settings")
-        connection.execute("INSERT INTO encoders SELECT * FROM real.encoders")
-        connection.execute("INSERT INTO documents SELECT * FROM real.documents")
-        connection.execute(
-            f"INSERT INTO passages SELECT p.* FROM real.passages p WHERE {chosen} ORDER BY p.rowid LIMIT ?",
-            [size],
-        )
-        for table in ("dense_vectors", *(["token_vectors"] if with_tokens else [])):
-            connection.execute(
-                f"INSERT INTO {table} SELECT v.* FROM real.{table} v WHERE v.passage IN"
-                " (SELECT rowid FROM passages)"
-            )
+        part = path.with_name(f"{path.name}.part")
+        part.unlink(missing_ok=True)
+        with Corpus.open(part, create=True) as corpus:
+            # Every n-th of the real ones where there are too many.
+            chosen = f"rowid % {real // size} = 0" if size < real else "1"
+            _copy(corpus, self.source.path, chosen, size, with_tokens)
+            for start in range(real, size, BLOCK):
+                with corpus.writing(), corpus.transaction():
+                    self._make(corpus.connection, start, min(BLOCK, size - start), with_tokens)
+        part.replace(path)
 
     def _make(self, connection: sqlite3.Connection, start: int, count: int, with_tokens: bool) -> None:
         """Write `count` made passages, each a document of its own."""
@@ -131,6 +113,40 @@ class Grower:
         connection.executemany(
             "INSERT INTO token_vectors (passage, encoder, tokens, data, members) VALUES (?, ?, ?, ?, ?)", rows
         )
+
+
+def copy_collection(source: Path, path: Path, prefix: str) -> None:
+    """Write a corpus of the documents whose ids begin with `prefix`, with all their vectors."""
+    path.unlink(missing_ok=True)
+    documents = "SELECT rowid FROM real.documents WHERE substr(id, 1, ?) = ?"
+    with Corpus.open(path, create=True) as corpus:
+        _copy(corpus, source, f"document IN ({documents})", -1, True, len(prefix), prefix)
+
+
+def _copy(
+    corpus: Corpus, source: Path, chosen: str, most: int, with_tokens: bool, *values: str | int
+) -> None:
+    """Copy passages, at most so many (-1: all), with their documents and vectors, out of another corpus."""
+    connection = corpus.connection
+    connection.execute("ATTACH DATABASE ? AS real", [str(source)])
+    with corpus.writing(), corpus.transaction():
+        connection.execute("INSERT OR REPLACE INTO settings SELECT * FROM real.settings")
+        connection.execute("INSERT INTO encoders SELECT * FROM real.encoders")
+        passages = f"SELECT * FROM real.passages WHERE {chosen} ORDER BY rowid LIMIT ?"
+        kept = connection.execute(passages, [*values, most]).fetchall()
+        wanted = sorted({row[1] for row in kept})
+        connection.execute(
+            "INSERT INTO documents SELECT * FROM real.documents"
+            " WHERE rowid IN (SELECT value FROM json_each(?))",
+            [json.dumps(wanted)],
+        )
+        connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", kept)
+        for table in ("dense_vectors", *(["token_vectors"] if with_tokens else [])):
+            connection.execute(
+                f"INSERT INTO {table} SELECT * FROM real.{table} WHERE passage IN"
+                " (SELECT rowid FROM passages)"
+            )
+    connection.execute("DETACH DATABASE real")
 
 
 def _noisy(vectors: NDArray[np.float32], length: float, rng: np.random.Generator) -> NDArray[np.float32]:

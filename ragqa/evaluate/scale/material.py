@@ -29,11 +29,12 @@ QUESTIONS = 100
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Where everything lies; `questions` were written by people, for til and for SciFact."""
+    """Where everything lies; `questions` were written by people, for til and (the `claims`) for SciFact."""
 
     folder: Path
     sizes: tuple[int, ...]
     questions: tuple[str, ...]
+    claims: tuple[str, ...]
 
     @property
     def real(self) -> Path:
@@ -78,7 +79,10 @@ def config(values: dict[str, Any]) -> Config:
 
 def prepare(data: Path, folder: Path, passages: int, sizes: Sequence[int]) -> Material:
     """Return the material, after ingesting the collections, one after the other, up to so many passages."""
-    material = Material(folder, tuple(sizes), tuple(_questions(data)))
+    notes = _texts(data / "til_questions.jsonl", "question")
+    claims = _texts(data / "scifact/queries.jsonl", "text")
+    questions = (*notes, *claims[: QUESTIONS - len(notes)])
+    material = Material(folder, tuple(sizes), questions, claims)
     with Corpus.open(material.real, create=True) as corpus:
         if not corpus.count("documents"):
             for source in SOURCES:
@@ -94,12 +98,5 @@ def prepare(data: Path, folder: Path, passages: int, sizes: Sequence[int]) -> Ma
     return material
 
 
-def _questions(data: Path) -> list[str]:
-    """Return as many questions on til as on SciFact, in turn."""
-    til, scifact = (
-        [json.loads(line) for line in (data / name).read_text(encoding="utf-8").splitlines()]
-        for name in ("til_questions.jsonl", "scifact/queries.jsonl")
-    )
-    notes = [row["question"] for row in til]
-    claims = [row["text"] for row in scifact[: QUESTIONS - len(notes)]]
-    return [*notes, *claims]
+def _texts(path: Path, field: str) -> tuple[str, ...]:
+    return tuple(json.loads(line)[field] for line in path.read_text(encoding="utf-8").splitlines())

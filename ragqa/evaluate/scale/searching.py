@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ragqa.evaluate.bench.measure import percentile
-from ragqa.evaluate.scale.grown import Grower
+from ragqa.evaluate.scale.grown import Grower, copy_collection
 from ragqa.evaluate.scale.material import (
     MODEL,
     TOKENS_UP_TO,
@@ -27,6 +28,7 @@ from ragqa.pipeline import Pipeline
 from ragqa.rerank.colbert import ColbertReranker
 from ragqa.retrieve.dense import DenseRetriever
 from ragqa.retrieve.embeddings import DenseStore
+from ragqa.scale import dataset
 from ragqa.scale.push import push
 
 K = 10
@@ -44,16 +46,19 @@ def pushed(material: Material) -> Iterator[Row]:
         tokens = size <= TOKENS_UP_TO
         _grow(material, size, with_tokens=tokens)
         yield f"corpus file of {size:,} passages", f"{_bytes(material.grown(size)) / MIB:,.0f} MiB"
-        # Vectors alone first, so that one rate is measured at all sizes.
-        yield from _push(
-            material, size, lance_config(material.dataset(size), "hybrid"), "dense vectors and full text"
-        )
+        # Without token vectors first, so that one rate is measured at all sizes.
+        uri = str(material.folder / "dense.lance") if tokens else material.dataset(size)
+        yield _push(material, size, uri, lance_config(uri, "hybrid"), "dense vectors and full text")
         if tokens:
-            values = pushed_config(material.dataset(size))
-            yield from _push(material, size, values, "with token vectors, searchable too", anew=True)
+            shutil.rmtree(uri)
+            uri = material.dataset(size)
+            yield _push(material, size, uri, pushed_config(uri), "with token vectors, searchable too")
 
 
 def _grow(material: Material, size: int, *, with_tokens: bool) -> None:
+    """Make the corpus of a size, where it is not there yet."""
+    if material.grown(size).exists():
+        return
     with Pipeline.from_config(config(sqlite_config()), material.real) as pipeline:
         stores = _stores(pipeline)
         tokens = stores[1].encoder_row(), stores[1].encoder.dimensions, stores[1].storage.codec
@@ -67,22 +72,46 @@ def _stores(pipeline: Pipeline) -> tuple[DenseStore, Any]:
     return dense.store, reranker.store
 
 
-def _push(
-    material: Material, size: int, values: dict[str, Any], what: str, *, anew: bool = False
-) -> Iterator[Row]:
+def _push(material: Material, size: int, uri: str, values: dict[str, Any], what: str) -> Row:
     with Pipeline.from_config(config(values), material.grown(size)) as pipeline:
-        report = push(pipeline, material.dataset(size), anew=anew)
-    stored = _bytes(Path(material.dataset(size)))
-    yield (
+        report = push(pipeline, uri)
+    return (
         f"push of {size:,}, {what}",
         f"{report.seconds:,.0f} s, {report.added / report.seconds:,.0f} passages/s, of which indexes "
-        f"{report.index_seconds:,.0f} s; {stored / size:,.0f} bytes a passage on disk",
+        f"{report.index_seconds:,.0f} s; {_bytes(Path(uri)) / size:,.0f} bytes a passage on disk",
     )
 
 
 def _bytes(path: Path) -> int:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)
+
+
+def kinds(material: Material) -> Iterator[Row]:
+    """Try each kind of index on the dense vectors of 100,000 passages: what the defaults were chosen by."""
+    size = TOKENS_UP_TO
+    _grow(material, size, with_tokens=True)
+    uri = str(material.folder / "kinds.lance")
+    with Pipeline.from_config(config(sqlite_config(rerank=False)), material.grown(size)) as pipeline:
+        exact = _exact_dense(pipeline, material.questions)
+    for kind in ("none", "ivf-flat", "ivf-sq", "ivf-pq", "ivf-rq", "ivf-hnsw-sq"):
+        values = lance_config(uri, "dense", dense_index={"type": kind})
+        with Pipeline.from_config(config(values), material.grown(size)) as pipeline:
+            report = push(pipeline, uri)
+        for probes, refine in (
+            ((None, None), (20, None), (20, 10), (50, 10)) if kind != "none" else ((None, None),)
+        ):
+            search = {"probes": probes, "refine": refine}
+            found, times = _found(lance_config(uri, "dense", dense=search), material.questions)
+            said = f", {probes} probes, refine {refine}" if probes else ""
+            yield _recall_row(
+                f"dense, {size:,}, {kind} ({report.index_seconds:,.0f} s for indexes){said}",
+                exact,
+                found,
+                times,
+            )
+        shutil.rmtree(uri)
+        dataset.forget()
 
 
 # -- what is found ----------------------------------------------------------------------------------
@@ -97,7 +126,7 @@ def recall(material: Material) -> Iterator[Row]:
         yield _recall_row(f"dense, {size:,}", exact, found, times)
         if size <= TOKENS_UP_TO:
             exact, _ = _found(
-                {"chunk": _chunk(), "retrieve": {"type": "colbert-index", **MODEL}},
+                {"chunk": _chunk(), "retrieve": _EXACT},
                 material.questions,
                 material.grown(size),
             )
@@ -142,6 +171,32 @@ def _recall_row(what: str, exact: list[list[str]], found: list[list[str]], times
         f"recall@{K}, {what}",
         f"{np.mean(shares):.3f} of {len(shares)} questions' exact ten, {statistics.median(times):.0f} ms",
     )
+
+
+def same(material: Material) -> Iterator[Row]:
+    """Ask all claims of SciFact in SQLite and in Lance, every vector being compared: the same ten?"""
+    db, uri = material.folder / "scifact.db", str(material.folder / "scifact.lance")
+    copy_collection(material.real, db, "scifact/")
+    with Pipeline.from_config(config(pushed_config(uri)), db) as pipeline:
+        push(pipeline, uri, anew=True)
+        passages = pipeline.corpus.count("passages")
+    here = {
+        "dense": {"type": "dense", "model": MODEL["model"]},
+        "multivector": _EXACT,
+        "fts": {"type": "fts"},
+    }
+    for mode, stage in here.items():
+        ours, _ = _found({"chunk": _chunk(), "retrieve": stage}, material.claims, db)
+        theirs, _ = _found(lance_config(uri, mode, exact=True), material.claims)
+        equal = sum(one == other for one, other in zip(ours, theirs, strict=True))
+        shared = np.mean([len(set(one) & set(other)) / K for one, other in zip(ours, theirs, strict=True)])
+        yield (
+            f"{mode} in SQLite and in Lance, SciFact, {passages:,} passages",
+            f"{equal} of {len(ours)} questions with the same ten in the same order; {shared:.3f} shared",
+        )
+
+
+_EXACT = {"type": "colbert-index", **MODEL}
 
 
 # -- how fast ---------------------------------------------------------------------------------------
