@@ -6,6 +6,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from ragqa.rerank.colbert import ColbertReranker
 from ragqa.retrieve.dense import DenseRetriever
 from ragqa.retrieve.embeddings import DenseStore
 from ragqa.scale import dataset
+from ragqa.scale.dataset import connect
+from ragqa.scale.layout import TABLE
 from ragqa.scale.push import push
 
 K = 10
@@ -75,6 +78,8 @@ def _stores(pipeline: Pipeline) -> tuple[DenseStore, Any]:
 def _push(material: Material, size: int, uri: str, values: dict[str, Any], what: str) -> Row:
     with Pipeline.from_config(config(values), material.grown(size)) as pipeline:
         report = push(pipeline, uri)
+    # Versions before are kept for an hour, and are not what a passage costs.
+    connect(uri).open_table(TABLE).optimize(cleanup_older_than=timedelta(0))
     return (
         f"push of {size:,}, {what}",
         f"{report.seconds:,.0f} s, {report.added / report.seconds:,.0f} passages/s, of which indexes "
