@@ -179,7 +179,11 @@ def test_two_nodes_make_what_one_process_makes(
     assert capfd.readouterr() == ("", "")
 
 
-def test_each_gpu_has_a_worker_of_its_own(machines: Any, unindexed: Path, indexed: Path) -> None:
+def test_each_gpu_has_a_worker_of_its_own(
+    machines: Any, unindexed: Path, indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # RAGatouille hides all GPUs from its process, and with it from the nodes that are started here.
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     # Ray believes what it is told: on these GPUs the device "auto" comes to the CPU.
     node = machines.add_node(**{**NODE, "num_cpus": 2, "num_gpus": 2})
     index(
