@@ -44,11 +44,12 @@ class IndexSettings(Strict):
 class SearchSettings(Strict):
     """How much of an index is looked into.
 
-    `probes` partitions, `refine` times k rows compared with their whole vectors, `ef` neighbours in a graph.
+    `probes` partitions, `ef` neighbours in a graph; `refine` times k rows are scored again by their packed
+    vectors, 200 of them at most unless k is larger.
     """
 
     probes: int | None = Field(default=None, ge=1)
-    refine: int | None = Field(default=None, ge=1)
+    refine: int = Field(default=10, ge=1)
     ef: int | None = Field(default=None, ge=1)
 
 
@@ -67,8 +68,8 @@ class LanceSettings(EncoderSettings, StorageSettings):
     exact: bool = False
     dense: SearchSettings = SearchSettings()
     multivector: SearchSettings = SearchSettings()
-    dense_index: IndexSettings = IndexSettings(type="ivf-hnsw-sq")
-    multivector_index: IndexSettings = IndexSettings(type="ivf-pq")
+    dense_index: IndexSettings = IndexSettings(type="ivf-rq")
+    multivector_index: IndexSettings = IndexSettings(type="ivf-rq")
     stop_words: Literal["english", "none"] = "english"
     fuse: Fusion = Fusion()
 

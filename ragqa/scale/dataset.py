@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # How long a reader searches what it knows before it asks whether there has been another push.
 REFRESH_S = 2.0
+# Rows that are scored again, where more of them are not asked for anyway.
+AT_ONCE = 200
 # Rows whose places are remembered: those of the candidates that a second stage asks for next.
 PLACES_KEPT = 20_000
 
@@ -80,14 +82,19 @@ def tagged(table: Table, tag: str) -> int | None:
 class VectorSearch:
     """How vectors are searched: all of them compared (`exact`), or those that the index leads to.
 
-    `probes` of its partitions are looked into; `refine` times as many rows as are wanted are compared with
-    their whole vectors. None: LanceDB's own choice.
+    `probes` of its partitions are looked into, and `ef` neighbours in a graph (None: LanceDB's own choice).
+    `refine` times as many rows as are wanted come back to be scored again, AT_ONCE of them at most.
     """
 
     exact: bool = False
     probes: int | None = None
-    refine: int | None = None
+    refine: int = 1
     ef: int | None = None
+
+    def rows(self, k: int) -> int:
+        """Return how many rows are asked for when `k` are wanted: half as many more, or as `refine` says."""
+        some = k + max(10, k // 2)
+        return some if self.exact else max(some, min(self.refine * k, AT_ONCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +182,8 @@ class Dataset:
     ) -> list[tuple[Passage, Row]]:
         """Return about the `k` nearest passages and their `codes`: their packed vectors.
 
-        `query` is one vector, or several, compared with a passage's several by MaxSim. A few more come
-        back, because packed vectors have the last word on the order.
+        `query` is one vector, or several, compared with a passage's several by MaxSim. More come back than
+        `k`, because packed vectors have the last word on the order.
         """
 
         def started(table: Table) -> Any:
@@ -185,15 +192,11 @@ class Dataset:
             asked = asked.distance_type(metric)
             if search.exact:
                 return asked.bypass_vector_index()
-            for name, value in (
-                ("nprobes", search.probes),
-                ("refine_factor", search.refine),
-                ("ef", search.ef),
-            ):
+            for name, value in (("nprobes", search.probes), ("ef", search.ef)):
                 asked = asked if value is None else getattr(asked, name)(value)
             return asked
 
-        found = self._run("_distance", codes, k + max(10, k // 2), condition, started)
+        found = self._run("_distance", codes, search.rows(k), condition, started)
         return [(layout.passage_of(row), tuple(row[name] for name in codes)) for row in found]
 
     def _run(

@@ -103,14 +103,10 @@ def kinds(material: Material) -> Iterator[Row]:
         values = lance_config(uri, "dense", dense_index={"type": kind})
         with Pipeline.from_config(config(values), material.grown(size)) as pipeline:
             report = push(pipeline, uri)
-        for probes, refine in (
-            ((None, None), (20, None), (20, 10), (50, 10)) if kind != "none" else ((None, None),)
-        ):
-            search = {"probes": probes, "refine": refine}
-            found, times = _found(lance_config(uri, "dense", dense=search), material.questions)
-            said = f", {probes} probes, refine {refine}" if probes else ""
+        for refine in (1, 10):
+            found, times = _found(lance_config(uri, "dense", dense={"refine": refine}), material.questions)
             yield _recall_row(
-                f"dense, {size:,}, {kind} ({report.index_seconds:,.0f} s for indexes){said}",
+                f"dense, {size:,}, {kind} ({report.index_seconds:,.0f} s for indexes), refine {refine}",
                 exact,
                 found,
                 times,
