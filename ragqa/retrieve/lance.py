@@ -66,7 +66,8 @@ class LanceSettings(EncoderSettings, StorageSettings):
     document_prompt: str | None = None
     dense_codec: Codec = DENSE_CODEC
     exact: bool = False
-    dense: SearchSettings = SearchSettings()
+    # LanceDB's own 20 partitions found .90 of the exact ten among a million, 60 found .975.
+    dense: SearchSettings = SearchSettings(probes=60)
     multivector: SearchSettings = SearchSettings()
     dense_index: IndexSettings = IndexSettings(type="ivf-rq")
     multivector_index: IndexSettings = IndexSettings(type="ivf-rq")
