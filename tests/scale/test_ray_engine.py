@@ -84,6 +84,8 @@ def node(machines: Any) -> Iterator[Any]:
     yield machines.add_node(**NODE)
     for added in set(machines.worker_nodes) - before:
         machines.remove_node(added, allow_graceful=False)
+    # It takes a while to be seen that a node is dead, and until then the next test's workers go there.
+    machines.wait_for_nodes()
 
 
 @pytest.fixture
@@ -277,6 +279,7 @@ def test_another_model_on_a_node_is_refused(indexed: Path) -> None:
 
 
 def test_a_cluster_without_cores_is_said(machines: Any, unindexed: Path) -> None:
+    machines.wait_for_nodes()
     with pytest.raises(RagqaError, match="No node of the Ray cluster has cores for a worker"):
         index(unindexed, Cluster(machines.address))
 
