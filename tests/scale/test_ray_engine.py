@@ -74,6 +74,10 @@ def machines() -> Iterator[Any]:
             )
             yield cluster
             cluster.shutdown()
+            # Workers of a node that was killed may still be at their work.
+            for process in living(folder):
+                with suppress(ProcessLookupError):
+                    os.kill(int(process), signal.SIGKILL)
         wait_for(lambda: not living(folder))
 
 
