@@ -126,10 +126,6 @@ class Dataset:
     def columns(self) -> frozenset[str]:
         return self._pinned.columns
 
-    @property
-    def version(self) -> int:
-        return self._pinned.version
-
     def refresh(self) -> None:
         """Go on to the last finished push, where one has been since the last look, REFRESH_S ago."""
         with self._turn:

@@ -18,7 +18,7 @@ from ragqa.colbert.store import TokenStore
 from ragqa.corpus.database import batches
 from ragqa.corpus.derived import PassageStore
 from ragqa.errors import BusyError, RagqaError
-from ragqa.operations import Storing, build_index
+from ragqa.operations import build_index, stores_of
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.embeddings import DenseStore
 from ragqa.retrieve.lance import LanceRetriever, LanceSettings
@@ -115,7 +115,7 @@ def _stores(pipeline: Pipeline, multivector: bool) -> _Stores:
     """Return the stores of the config's stages, of which there is to be one of a kind."""
     stages = pipeline.derived().values()
     lance = [stage for stage in stages if isinstance(stage, LanceRetriever)]
-    stores = [store for stage in stages if isinstance(stage, Storing) for store in stage.stores]
+    stores = stores_of(stages)
     dense = {store.fingerprint: store for store in stores if isinstance(store, DenseStore)}
     tokens = {store.fingerprint: store for store in stores if isinstance(store, TokenStore)}
     if len(dense) > 1 or len(tokens) > 1:
