@@ -27,6 +27,7 @@ from ragqa.errors import UsageError
 if TYPE_CHECKING:
     from ragqa.evaluate.judging import Judged
     from ragqa.evaluate.matrix import Progress
+    from ragqa.evaluate.metrics import Metric
     from ragqa.evaluate.plan import Plan
     from ragqa.evaluate.questions import QuestionSet
     from ragqa.evaluate.runs import Run
@@ -133,16 +134,22 @@ def run(
         # A wrong name is to be noticed before hours of indexing and asking.
         _check_models(pipelines, plan, judge)
         _index(pipelines, cluster)
-        finished = _run(pipelines, plan, store, cluster)
-        judged: list[Judged] = []
-        if judge:
-            judged = _judge(store, finished, judge)
-            finished = store.find([str(one.info.id) for one in finished])
-        if json:
-            show.print_json(show_runs.runs_json(finished, metrics, judged))
-        else:
-            show_runs.print_summary(finished, metrics)
-            show_comparisons.print_judged(judged)
+        _report(store, _run(pipelines, plan, store, cluster), judge, metrics, json)
+
+
+def _report(
+    store: RunStore, finished: list[Run], judge: str | None, metrics: Sequence[Metric] | None, json: bool
+) -> None:
+    """Have runs judged, where that is wanted, and print what they are worth."""
+    judged: list[Judged] = []
+    if judge:
+        judged = _judge(store, finished, judge)
+        finished = store.find([str(one.info.id) for one in finished])
+    if json:
+        show.print_json(show_runs.runs_json(finished, metrics, judged))
+    else:
+        show_runs.print_summary(finished, metrics)
+        show_comparisons.print_judged(judged)
 
 
 def check(

@@ -35,7 +35,7 @@ from ragqa.errors import RagqaError, UsageError
 if TYPE_CHECKING:
     from ragqa.explain.values import Explanation
     from ragqa.pipeline import Pipeline
-    from ragqa.types import Answer, SearchResult
+    from ragqa.types import Answer, Conversation, SearchResult
 
 Timings = Annotated[bool, typer.Option("--timings", help="Say on stderr how long each stage took.")]
 
@@ -163,10 +163,7 @@ def ask(
         settings = model_options(option)
         conversation = None
         if resume:
-            asked = question.strip()
-            question, conversation = pipeline.follow_up(asked, model=model, options=settings)
-            if question != asked:
-                show.note(f"Searched for: {question}")
+            question, conversation = _followed_up(pipeline, question.strip(), model, settings)
         printer = show_answer.AnswerPrinter(pipeline.config.check, quiet=json)
         found: list[SearchResult] = []
         try:
@@ -191,6 +188,16 @@ def ask(
     if strict and not remarks.holds(answer):
         show.note("Not every sentence is supported by what it cites.")
         raise typer.Exit(3)
+
+
+def _followed_up(
+    pipeline: Pipeline, asked: str, model: str | None, settings: dict[str, Any] | None
+) -> tuple[str, Conversation]:
+    """Return a follow-up as a question that stands alone, which is said, and what was said before."""
+    question, conversation = pipeline.follow_up(asked, model=model, options=settings)
+    if question != asked:
+        show.note(f"Searched for: {question}")
+    return question, conversation
 
 
 def compare(
