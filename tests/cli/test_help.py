@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ragqa.cli import show
 from ragqa.cli.manual import describe
 from ragqa.cli.reference import pages, reference
 from tests.conftest import Run
@@ -46,6 +47,8 @@ def test_an_example_is_of_its_command_and_is_understood(
     path: str, example: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"why?"), isatty=lambda: False))
+    # An example with -q would else keep this process quiet, and the tests after this one with it.
+    monkeypatch.setattr(show, "_voice", show._Voice())
     words = shlex.split(example)
     words = words[words.index("ragqa") + 1 :]
     words = words[: next((place for place, word in enumerate(words) if word in "|<>"), len(words))]
