@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from ragqa.colbert.encoder import PoolingEncoder, TokenEncoder, Vectors
+from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder, Vectors
+from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.maxsim import Matrix, Offsets, best_of, offsets_of
 from ragqa.colbert.pooling import Clusters, cluster, pool
 from ragqa.colbert.quantise import Codec, decode, encode, join
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import PassageStore, Row, indexed_text
+from ragqa.stages import Resources, pick
 from ragqa.types import Passage
 
 TABLE = "token_vectors"
@@ -132,6 +134,16 @@ class TokenStore(PassageStore):
         tokens = [row[0] for row in rows]
         vectors = decode([row[1] for row in rows], tokens, self.encoder.dimensions, self.storage.codec)
         return TokenMatrix(vectors, offsets_of(tokens))
+
+
+def token_store(settings: BaseModel, resources: Resources) -> TokenStore:
+    """Return the store that a stage's settings, those of an encoder and of storage among them, come to.
+
+    It loads the encoder.
+    """
+    own = pick(settings, EncoderSettings)
+    encoder = load_encoder(own, resources.compute, resources.revision(own.model))
+    return TokenStore(resources.corpus, encoder, pick(settings, StorageSettings), resources.note)
 
 
 def stored_encoders(corpus: Corpus) -> list[dict[str, Any]]:

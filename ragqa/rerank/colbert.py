@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel
 
 from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.store import StorageSettings, TokenStore
+from ragqa.colbert.store import StorageSettings, TokenStore, token_store
 from ragqa.corpus.derived import PassageStore
 from ragqa.rerank.order import RerankerSettings, reorder
-from ragqa.stages import Resources, pick
+from ragqa.stages import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
@@ -38,10 +37,7 @@ class ColbertReranker:
     @cached_property
     def store(self) -> TokenStore:
         """The token vectors; loading them loads the encoder, so it waits until the first use."""
-        revision = self.resources.revision(self.settings.model)
-        encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute, revision)
-        storage = pick(self.settings, StorageSettings)
-        return TokenStore(self.resources.corpus, encoder, storage, self.resources.note)
+        return token_store(self.settings, self.resources)
 
     @property
     def stores(self) -> Sequence[PassageStore]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.exact import ExactSearch
-from ragqa.colbert.store import StorageSettings, TokenStore
+from ragqa.colbert.store import StorageSettings, TokenStore, token_store
 from ragqa.corpus.derived import PassageStore
 from ragqa.embedded import CHECKPOINTS
 from ragqa.retrieve.embeddings import DENSE_CODEC, DenseStore, EmbedderSettings, load_embedder
@@ -63,10 +62,7 @@ class ColbertIndexRetriever:
     @cached_property
     def store(self) -> TokenStore:
         """The token vectors that every kind begins with; loading them loads the encoder."""
-        revision = self.resources.revision(self.settings.model)
-        encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute, revision)
-        storage = pick(self.settings, StorageSettings)
-        return TokenStore(self.resources.corpus, encoder, storage, self.resources.note)
+        return token_store(self.settings, self.resources)
 
     @cached_property
     def exact(self) -> ExactSearch:

@@ -9,9 +9,9 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from ragqa.corpus.derived import PassageStore
-from ragqa.retrieve.embeddings import DENSE_CODEC, Codec, DenseStore, EmbedderSettings, load_embedder
+from ragqa.retrieve.embeddings import DENSE_CODEC, Codec, DenseStore, EmbedderSettings, dense_store
 from ragqa.retrieve.ranking import hits
-from ragqa.stages import Resources, pick
+from ragqa.stages import Resources
 from ragqa.types import Hit
 
 STAGE = "dense"
@@ -36,9 +36,7 @@ class DenseRetriever:
     @cached_property
     def store(self) -> DenseStore:
         """The vectors; loading them loads the model, so it waits until the first use."""
-        revision = self.resources.revision(self.settings.model)
-        embedder = load_embedder(pick(self.settings, EmbedderSettings), self.resources.compute, revision)
-        return DenseStore(self.resources.corpus, embedder, self.settings.codec, self.resources.note)
+        return dense_store(self.settings, self.settings.codec, self.resources)
 
     @property
     def stores(self) -> Sequence[PassageStore]:

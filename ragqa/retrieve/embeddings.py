@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import BaseModel, model_validator
 
 from ragqa.checkpoints import load, pair, weights_of
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Remembered, TokenEncoder, Vectors
@@ -19,6 +19,7 @@ from ragqa.corpus.derived import PassageStore, Row, indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import CHECKPOINTS, DIMENSIONS
 from ragqa.retrieve.matrix import DenseMatrix
+from ragqa.stages import Resources, pick
 from ragqa.types import Passage
 
 TABLE = "dense_vectors"
@@ -189,6 +190,13 @@ class DenseStore(PassageStore):
         """Return the vectors of rows, which are by their passages' keys."""
         data = b"".join(row[0] for row in rows.values())
         return _from_bytes(list(rows), data, self.embedder.dimensions, self.codec)
+
+
+def dense_store(settings: BaseModel, codec: Codec, resources: Resources) -> DenseStore:
+    """Return the store that a stage's settings, those of an embedder among them, come to; loads the model."""
+    own = pick(settings, EmbedderSettings)
+    embedder = load_embedder(own, resources.compute, resources.revision(own.model))
+    return DenseStore(resources.corpus, embedder, codec, resources.note)
 
 
 def stored_embedders(corpus: Corpus) -> list[dict[str, Any]]:

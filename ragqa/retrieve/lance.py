@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.store import StorageSettings, TokenStore
+from ragqa.colbert.store import StorageSettings, TokenStore, token_store
 from ragqa.config import Strict
 from ragqa.corpus.derived import PassageStore, Row
 from ragqa.errors import RagqaError
-from ragqa.retrieve.embeddings import DENSE_CODEC, Codec, DenseStore, EmbedderSettings, load_embedder
+from ragqa.retrieve.embeddings import DENSE_CODEC, Codec, DenseStore, dense_store
 from ragqa.retrieve.fusion import Fusion, fuse
 from ragqa.retrieve.match import match_terms
 from ragqa.retrieve.ranking import best
 from ragqa.retrieve.stopwords import STOP_LISTS
 from ragqa.scale import layout
-from ragqa.stages import Resources, pick
+from ragqa.stages import Resources
 from ragqa.types import Hit, Passage
 
 if TYPE_CHECKING:
@@ -96,20 +95,12 @@ class LanceRetriever:
     @cached_property
     def dense_store(self) -> DenseStore:
         """The embeddings in the corpus that is pushed; their model encodes questions."""
-        embedder = load_embedder(
-            pick(self.settings, EmbedderSettings),
-            self.resources.compute,
-            self.resources.revision(self.settings.model),
-        )
-        return DenseStore(self.resources.corpus, embedder, self.settings.dense_codec, self.resources.note)
+        return dense_store(self.settings, self.settings.dense_codec, self.resources)
 
     @cached_property
     def token_store(self) -> TokenStore:
         """The token vectors in the corpus that is pushed; their model encodes questions."""
-        revision = self.resources.revision(self.settings.model)
-        encoder = load_encoder(pick(self.settings, EncoderSettings), self.resources.compute, revision)
-        storage = pick(self.settings, StorageSettings)
-        return TokenStore(self.resources.corpus, encoder, storage, self.resources.note)
+        return token_store(self.settings, self.resources)
 
     @property
     def stores(self) -> Sequence[PassageStore]:

@@ -152,10 +152,6 @@ class Dataset:
         except FAILURES as error:
             raise failure(self.uri, error) from error
 
-    def count(self, condition: str | None = None) -> int:
-        """Return how many passages there are, or how many a condition lets through."""
-        return int(self._pinned.table.count_rows(condition))
-
     # -- searching ------------------------------------------------------------------------------
 
     def full_text(self, terms: str, k: int, condition: str | None = None) -> list[tuple[Passage, float]]:

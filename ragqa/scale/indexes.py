@@ -25,8 +25,8 @@ def update(table: Table, manifest: Manifest, settings: LanceSettings) -> None:
 
     rows = table.count_rows()
     indexed = {column for index in table.list_indices() for column in index.columns}
-    # What lengthens words' forms and drops what says nothing is as in the stage fts, as far as Lance goes.
-    wanted: dict[str, Any] = {layout.FULL_TEXT: FTS(remove_stop_words=True, stem=True) if rows else None}
+    # As in the stage fts, stop words are a matter of the question: one made of nothing else asks for them.
+    wanted: dict[str, Any] = {layout.FULL_TEXT: FTS(remove_stop_words=False, stem=True) if rows else None}
     if rows >= DIGEST_FROM:
         wanted["digest"] = BTree()
     if manifest.dense is not None:

@@ -80,6 +80,8 @@ def test_full_text_finds_any_of_the_words(db: Path, place: str) -> None:
         assert pipeline.search("grinding bean").hits[0].passage.document_id == "coffee.md"
         assert pipeline.search("xylophone").hits == ()
         assert pipeline.search("?!").hits == ()
+        # A question of stop words alone asks for them.
+        assert pipeline.search("is it of the?").hits
 
 
 def test_a_second_stage_takes_the_pushed_token_vectors(db: Path, place: str) -> None:
