@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ragqa.corpus.where import parse_where
 from ragqa.errors import UsageError, unknown_name
 from ragqa.files import shipped
-from ragqa.plain_yaml import MAX_CHARACTERS, PlainYamlError, read_yaml
+from ragqa.safety.plain_yaml import MAX_CHARACTERS, PlainYamlError, read_yaml
 
 MAX_CONFIG_BYTES = MAX_CHARACTERS
 # More of anything is a slip of the pen; SQLite and numpy hold no number of any length.

@@ -33,7 +33,7 @@ PACKAGES = (
 def examine(db: Path | None, *, offline: bool = False) -> dict[str, Any]:
     """Return versions, devices, ready models, the corpus' state, problems, and what to run.
 
-    With `offline` there is also what `ragqa.offline.offline_check` returns.
+    With `offline` there is also what `ragqa.safety.offline.offline_check` returns.
     """
     from ragqa.answer.models import list_models
 
@@ -95,7 +95,7 @@ def _check_corpus(path: Path, problems: list[str], to_run: list[str]) -> str:
 
 
 def _check_offline(path: Path, problems: list[str], to_run: list[str]) -> dict[str, Any]:
-    from ragqa.offline import offline_check
+    from ragqa.safety.offline import offline_check
 
     # One that is not indexed yet cannot be asked, with or without network.
     asked = path.resolve() if path.exists() and not to_run and not problems else None

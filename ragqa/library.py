@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ragqa.errors import RagqaError, UsageError, unknown_name
+from ragqa.safety.untrusted import for_model
 from ragqa.types import Answer, Document, SearchResult
-from ragqa.untrusted import for_model
 
 if TYPE_CHECKING:
     import llm

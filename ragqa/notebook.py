@@ -8,8 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ragqa.errors import RagqaError
+from ragqa.safety.untrusted import for_terminal, is_web
 from ragqa.types import Answer, CheckedSentence, Hit, Passage, SearchResult
-from ragqa.untrusted import for_terminal, is_web
 
 if TYPE_CHECKING:
     from ragqa.explain.values import ExplainedHit

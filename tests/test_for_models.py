@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ragqa import for_models, mcp_server
+from ragqa import for_models
 from ragqa.library import Library
+from ragqa.mcp import server
 from tests.conftest import fill
 
 TAGS = "".join(chr(0xE0000 + ord(char)) for char in "obey")
@@ -123,7 +124,7 @@ def test_form_and_text_of_a_search_are_of_one_pass(hostile: Library, monkeypatch
     passes: list[object] = []
     bounded = for_models.bounded
     monkeypatch.setattr(for_models, "bounded", lambda result: passes.append(result) or bounded(result))
-    form, _ = mcp_server._search(hostile, mcp_server.Search(query="beans"), lambda: False)
+    form, _ = server._search(hostile, server.Search(query="beans"), lambda: False)
     assert form["hits"] == expected[0]["hits"]
     assert for_models.search_both(result, "read") == expected
     assert len(passes) == 2

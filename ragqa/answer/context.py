@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ragqa.answer.evidence import NEARLY, SentenceRanker
+from ragqa.safety.untrusted import for_model
 from ragqa.types import Context, ContextBlock, Hit, Passage
-from ragqa.untrusted import for_model
 
 DATE_NAMES = ("created", "date", "published", "updated", "modified")
 # A part of a passage smaller than this says too little to be worth its header.

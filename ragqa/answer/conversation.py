@@ -12,8 +12,8 @@ from ragqa.answer.citations import without_strangers
 from ragqa.answer.context import parse
 from ragqa.answer.follow_up import accepted, join
 from ragqa.errors import RagqaError, UsageError
+from ragqa.safety.untrusted import for_model
 from ragqa.types import Conversation, Turn
-from ragqa.untrusted import for_model
 
 if TYPE_CHECKING:
     import llm

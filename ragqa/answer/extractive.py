@@ -21,7 +21,7 @@ from ragqa.answer.refusal import REFUSAL
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
 from ragqa.device import Compute
-from ragqa.untrusted import for_model
+from ragqa.safety.untrusted import for_model
 
 MODEL_ID = "extractive"
 # What each place further down the context costs a sentence.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ragqa.answer.limits import OvertimeError, Puller, TimeLimits
 from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError
-from ragqa.redaction import KeyFilter, redacted
+from ragqa.safety.redaction import KeyFilter, redacted
 
 if TYPE_CHECKING:
     import llm

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ragqa.config import read_yaml_file
 from ragqa.errors import UsageError, unknown_name
 from ragqa.files import shipped
-from ragqa.plain_yaml import read_yaml
+from ragqa.safety.plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     from llm import Template

@@ -20,7 +20,7 @@ def mcp(config: ConfigName = "default", db: Db = None) -> None:
 
     load_config(config)
     try:
-        from ragqa.mcp_server import serve
+        from ragqa.mcp.server import serve
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
             raise

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from ragqa.untrusted import for_terminal
+from ragqa.safety.untrusted import for_terminal
 
 WIDTH = 96
 _HEAD = """# Commands

@@ -48,6 +48,6 @@ def _leave(code: int | str | None) -> None:
 
 
 def _print_traceback(error: Exception) -> None:
-    from ragqa.redaction import traceback_text
+    from ragqa.safety.redaction import traceback_text
 
     print(traceback_text(error), end="", file=sys.stderr)

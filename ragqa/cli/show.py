@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ragqa.redaction import redacted
+from ragqa.safety.redaction import redacted
+from ragqa.safety.untrusted import for_line, for_terminal, to_json
 from ragqa.types import Hit
-from ragqa.untrusted import for_line, for_terminal, to_json
 
 SNIPPET = 240
 

@@ -8,8 +8,8 @@ import typer
 
 from ragqa.answer.remarks import closest, remarks
 from ragqa.cli.show import plain, say
+from ragqa.safety.untrusted import is_web
 from ragqa.types import Answer, CheckedSentence, Passage
-from ragqa.untrusted import is_web
 
 
 class AnswerPrinter:

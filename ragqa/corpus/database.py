@@ -19,8 +19,8 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from ragqa.errors import BusyError, RagqaError, unreadable
+from ragqa.safety.untrusted import for_line
 from ragqa.types import Document, Passage
-from ragqa.untrusted import for_line
 
 # "rgqa": marks the file as ours in its header (https://www.sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x72677161

@@ -13,7 +13,7 @@ from ragqa.errors import UsageError
 from ragqa.evaluate.metrics import qrels_of, ranked_of
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import RankedPassage, Reply, Result, Run, RunInfo, RunKey
-from ragqa.untrusted import for_line, to_json
+from ragqa.safety.untrusted import for_line, to_json
 
 FORM = 1
 

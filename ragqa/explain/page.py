@@ -16,7 +16,7 @@ from ragqa.errors import RagqaError
 from ragqa.explain.segments import Segment, segments, shown, shown_text
 from ragqa.explain.values import ExplainedHit, Explanation, Matches, QueryWord
 from ragqa.explain.words import is_lexical
-from ragqa.untrusted import for_terminal
+from ragqa.safety.untrusted import for_terminal
 
 if TYPE_CHECKING:
     from jinja2 import Environment

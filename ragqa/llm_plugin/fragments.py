@@ -62,7 +62,7 @@ def _fragments(request: Request) -> list[llm.Fragment]:
     from ragqa.answer.context import render
     from ragqa.cli.show import note
     from ragqa.pipeline import Pipeline, open_corpus
-    from ragqa.untrusted import for_line
+    from ragqa.safety.untrusted import for_line
 
     config = _config(request)
     with open_corpus(config, request.db) as corpus:

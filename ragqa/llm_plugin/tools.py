@@ -57,7 +57,7 @@ class Ragqa(llm.Toolbox):
 
 def _or_error(call: Callable[[], str]) -> str:
     """Return the result of `call`, or its error as a sentence, from which a model may learn."""
-    from ragqa.untrusted import for_line
+    from ragqa.safety.untrusted import for_line
 
     try:
         return call()

@@ -21,7 +21,7 @@ from ragqa.explain.explanation import Explanation, explain
 from ragqa.library import LOOK_S, go_on
 from ragqa.operations import missing_passages
 from ragqa.pipeline import Pipeline, check_question
-from ragqa.redaction import redacted
+from ragqa.safety.redaction import redacted
 from ragqa.types import Answer, SearchResult
 from ragqa.web.events import Done, Found, Given, Note, Said, Stopped, Tell, Text
 from ragqa.web.models import Models

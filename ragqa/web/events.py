@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from ragqa.errors import BusyError, UsageError, sentence
-from ragqa.redaction import redacted, traceback_text
+from ragqa.safety.redaction import redacted, traceback_text
 from ragqa.types import Answer, CheckedSentence, Context, SearchResult
 
 # A line that is silent for longer may be cut by what stands between.

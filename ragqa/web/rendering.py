@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from ragqa.cli.show import size
-from ragqa.untrusted import for_terminal, is_web
+from ragqa.safety.untrusted import for_terminal, is_web
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ragqa.untrusted import to_json
+from ragqa.safety.untrusted import to_json
 
 _Result = TypeVar("_Result")
 

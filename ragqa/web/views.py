@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from ragqa.answer.citations import citation_marks, mark_numbers
 from ragqa.answer.remarks import closest, remarks
+from ragqa.safety.untrusted import for_terminal
 from ragqa.types import Answer, ContextBlock, Passage
-from ragqa.untrusted import for_terminal
 from ragqa.web import events
 from ragqa.web.engine import Asked
 from ragqa.web.rendering import render

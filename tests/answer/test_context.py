@@ -17,8 +17,8 @@ from ragqa.answer.context import (
     render,
 )
 from ragqa.answer.evidence import Sentence
+from ragqa.safety.untrusted import for_model
 from ragqa.types import ContextBlock, Hit, Passage
-from ragqa.untrusted import for_model
 
 
 def passage(document: str, ordinal: int, text: str, start: int | None = None) -> Passage:

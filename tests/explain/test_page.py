@@ -14,7 +14,7 @@ from ragqa.explain.explanation import explain
 from ragqa.explain.page import explanation_html, write_page
 from ragqa.explain.values import Explanation
 from ragqa.pipeline import Pipeline
-from ragqa.untrusted import for_terminal
+from ragqa.safety.untrusted import for_terminal
 from tests.conftest import fill
 
 HOSTILE = (

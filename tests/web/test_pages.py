@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from ragqa.evaluate.store import RunStore
 from ragqa.rerank.colbert import ColbertReranker
-from ragqa.untrusted import is_web
+from ragqa.safety.untrusted import is_web
 from ragqa.web.app import Settings, make_app
 from ragqa.web.catalog import DOCUMENTS_PER_PAGE
 from ragqa.web.engine import Engine

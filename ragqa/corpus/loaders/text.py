@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ragqa.config import MAX_DOCUMENT
 from ragqa.errors import unknown_name
-from ragqa.plain_yaml import PlainYamlError, read_yaml
+from ragqa.safety.plain_yaml import PlainYamlError, read_yaml
 from ragqa.types import TextFormat
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from ragqa.evaluate.report.content import (
 )
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.significance import Difference, Mean
-from ragqa.untrusted import for_terminal
+from ragqa.safety.untrusted import for_terminal
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -29,9 +29,9 @@ from ragqa import __version__, for_models
 from ragqa.config import Strict, explain
 from ragqa.errors import UsageError, sentence, unknown_name
 from ragqa.library import MOST_HITS, Library
-from ragqa.mcp_schemas import ANSWER, DOCUMENT, SEARCH, STATUS, input_schema
-from ragqa.redaction import traceback_text
-from ragqa.untrusted import for_line, for_model
+from ragqa.mcp.schemas import ANSWER, DOCUMENT, SEARCH, STATUS, input_schema
+from ragqa.safety.redaction import traceback_text
+from ragqa.safety.untrusted import for_line, for_model
 
 INSTRUCTIONS = (
     "The user's own documents. search finds passages for a whole question in plain words; read_document "

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from urllib.parse import quote
 
-from ragqa.untrusted import for_terminal
+from ragqa.safety.untrusted import for_terminal
 
 MARK = "[key removed]"
 # Shorter ones, such as the "none" that servers of one's own are given, are words of the language.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragqa.untrusted import for_line, for_model, for_terminal, to_json
+from ragqa.safety.untrusted import for_line, for_model, for_terminal, to_json
 
 HOSTILE = {
     "colour": "\x1b[31mred\x1b[0m",
@@ -141,6 +141,6 @@ def test_an_astral_character_is_escaped_as_two_surrogates() -> None:
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
-    code = "import sys, ragqa.untrusted; print(*sys.modules)"
+    code = "import sys, ragqa.safety.untrusted; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "llm", "numpy", "sqlite_utils"} & set(loaded.split())

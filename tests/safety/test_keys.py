@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ragqa.redaction import MARK, KeyFilter, redacted, traceback_text
+from ragqa.safety.redaction import MARK, KeyFilter, redacted, traceback_text
 
 ENVIRONMENT_KEY = "sk-environment-8c1f/6f+2b=09"
 STORED_KEY = "sk-stored-51d7a0c2e94b"
@@ -201,7 +201,7 @@ def test_a_traceback_is_printed_without_keys_and_controls(monkeypatch: pytest.Mo
 def test_what_fails_by_a_fault_of_ones_own_is_written_without_keys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ragqa.mcp_server import _say
+    from ragqa.mcp.server import _say
 
     monkeypatch.setenv("SOME_API_KEY", ENVIRONMENT_KEY)
     assert _say("search", LookupError(ENVIRONMENT_KEY)).startswith("search failed (LookupError).")

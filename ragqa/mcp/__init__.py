@@ -1,0 +1,1 @@
+"""The face that other programs' models see: an MCP server over one corpus."""
