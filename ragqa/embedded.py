@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # The official model.safetensors of sentence-transformers/all-MiniLM-L6-v2.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # The adapter beside this file, and what the official weights are once it is merged into them.
-ADAPTER_SHA256 = "5522df32b0b4f3965ce97c332358064610b0ef4d05cccceb3865db3235c1c968"
-MERGED_SHA256 = "88fac5cd4afbe5cc4a8918810ce52a8980ae84b4fa7fc8b60a49096ead7ec887"
+ADAPTER_SHA256 = "32561049ca9bbae01c9ffec7eca765edd205fb4673da5872d3ce2d452b59dce8"
+MERGED_SHA256 = "7dd9c1112913b5f89c4f972d986ccc073f9ee57918506fe2ce1afa00e6deaa61"
 ADAPTER = Path(__file__).parent / "checkpoint" / "adapter.safetensors"
 # Names within the adapter: two factors for each weight that changes, and the layer behind the last one.
 DOWN, UP, PROJECTION = ".down", ".up", "projection"
@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 ZERO_SHOT = Checkpoint("all-MiniLM-L6-v2", WEIGHTS_SHA256, DIMENSIONS)
-ADAPTED = Checkpoint("all-MiniLM-L6-v2 adapted", ADAPTER_SHA256, 128)
+ADAPTED = Checkpoint("all-MiniLM-L6-v2 adapted", ADAPTER_SHA256, 256)
 # What the name "embedded" stands for.
 DEFAULT = ZERO_SHOT
 CHECKPOINTS = {"embedded": DEFAULT, "embedded-zero-shot": ZERO_SHOT, "embedded-adapted": ADAPTED}

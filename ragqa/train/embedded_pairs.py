@@ -12,16 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragqa.corpus.derived import indexed_text
 from ragqa.types import Passage
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 # How often a batch is of a kind. Questions that people asked come first; what a sentence says of its
 # passage is like the claims that scientific collections ask for.
@@ -46,7 +43,7 @@ DOCUMENTED = (
     *("scipy", "numpy", "sklearn", "pandas", "torch", "networkx"),
     *("statsmodels", "astropy", "Bio", "skimage", "sympy", "fluids"),
 )
-# Near pairs that stand side by side in a batch, as each other's hard negatives.
+# Near pairs that stand side by side in a batch, so that telling them apart takes more than the subject.
 NEAR = 8
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(])")
 _LINKS = re.compile(r"!\[[^\]]*\]\([^)]*\)|(?<=\])\([^)\s]*\)|https?://\S+|<[^>]+>")
@@ -170,52 +167,49 @@ def docstring_pairs(package: str, rng: np.random.Generator) -> Iterator[Pair]:
                 yield Pair("docstring", summary, name, title + prose.strip()[:1200])
 
 
-class Material:
-    """Pairs with what training needs of them, by their places.
+def sampled(pairs: Sequence[Pair], count: int, rng: np.random.Generator) -> list[Pair]:
+    """Return `count` pairs at most, of each kind as large a share as its batches have."""
+    places: dict[str, list[int]] = {}
+    for place in rng.permutation(len(pairs)).tolist():
+        places.setdefault(pairs[place].kind, []).append(place)
+    return [
+        pairs[place]
+        for kind, share in KINDS.items()
+        for place in places.get(kind, [])[: round(count * share)]
+    ]
 
-    `queries` and `texts` are sparse rows whose products are BM25 scores; `negatives` are, for each pair,
-    others of its kind whose text BM25 finds for its query, none better than its own.
-    """
+
+class Material:
+    """Pairs with what training needs of them, by their places."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self.pairs = pairs
         self.documents = np.array([pair.document for pair in pairs])
         self.kinds = np.array([pair.kind for pair in pairs])
         self.held_out = np.array([pair.held_out for pair in pairs])
-        self.queries, self.texts = _bm25(pairs)
-        self.negatives = self._mine()
         self.groups = {kind: self._near(kind) for kind in KINDS}
-
-    def _mine(self, skip: int = 2, most: int = 8) -> list[list[int]]:
-        # The best few may be answers as well, and nobody judged them.
-        found: list[list[int]] = [[] for _ in self.pairs]
-        for kind in KINDS:
-            of_kind = np.flatnonzero(self.kinds == kind)
-            texts, documents = self.texts[of_kind].T.tocsc(), self.documents[of_kind]
-            for column, place in enumerate(of_kind):
-                row = (self.queries[place] @ texts).tocsr()
-                own = row[0, column] or np.inf
-                fit = (row.data < own) & (documents[row.indices] != documents[column])
-                columns = row.indices[fit][np.argsort(-row.data[fit], kind="stable")][skip : 5 * most]
-                first = np.unique(documents[columns], return_index=True)[1]
-                found[place] = of_kind[columns[np.sort(first)]][:most].tolist()
-        return found
 
     def _near(self, kind: str) -> list[NDArray[np.int64]]:
         """Return the training pairs of a kind in groups of like texts."""
         from sklearn.cluster import MiniBatchKMeans
         from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.preprocessing import normalize
 
         places = np.flatnonzero((self.kinds == kind) & ~self.held_out)
-        svd = TruncatedSVD(64, random_state=0, n_iter=3)
-        rows = normalize(svd.fit_transform(normalize(self.texts[places])))
+        words = TfidfVectorizer(token_pattern=r"[A-Za-z0-9]{2,}", stop_words="english", sublinear_tf=True)
+        texts = words.fit_transform([self.pairs[place].text for place in places.tolist()])
+        rows = normalize(TruncatedSVD(64, random_state=0, n_iter=3).fit_transform(texts))
         count = max(2, len(places) // 80)
         labels = MiniBatchKMeans(count, random_state=0, n_init=1).fit_predict(rows)
         return [places[labels == label] for label in range(count)]
 
     def batches(self, kind: str, size: int, rng: np.random.Generator) -> Iterator[list[int]]:
-        """Yield batches without end, NEAR near pairs beside each other, no document twice."""
+        """Yield batches without end, NEAR near pairs beside each other, no document twice.
+
+        A kind of fewer documents than `size` gives smaller ones.
+        """
+        size = min(size, len(set(self.documents[np.concatenate(self.groups[kind])])))
         while True:
             parts = [
                 group[start : start + NEAR]
@@ -228,22 +222,6 @@ class Material:
                 if len(batch) == size:
                     yield list(batch.values())
                     batch = {}
-
-
-def _bm25(pairs: Sequence[Pair], k1: float = 0.9, b: float = 0.4) -> tuple[csr_matrix, csr_matrix]:
-    """Return rows of queries and of texts whose products are BM25 scores (Robertson and Zaragoza 2009)."""
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    counter = CountVectorizer(token_pattern=r"[A-Za-z0-9]{2,}", stop_words="english", dtype=np.float32)
-    counts = counter.fit_transform([pair.text for pair in pairs] + [pair.query for pair in pairs])
-    texts, queries = counts[: len(pairs)].tocsr(), counts[len(pairs) :].tocsr()
-    frequency = np.bincount(texts.indices, minlength=texts.shape[1])
-    idf = np.log(1 + (len(pairs) - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
-    lengths = np.asarray(texts.sum(1)).ravel()
-    norms = np.repeat(k1 * (1 - b + b * lengths / lengths.mean()), np.diff(texts.indptr))
-    texts.data = idf[texts.indices] * texts.data * (k1 + 1) / (texts.data + norms)
-    queries.data[:] = 1
-    return queries, texts
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize, pad
 
 from ragqa import embedded
-from ragqa.device import cores
+from ragqa.device import cores, has_bfloat16
 
 # Texts that one thread encodes at a time.
 PART = 8
@@ -76,7 +76,9 @@ class Encoded(NamedTuple):
 
 
 class Model:
-    """The embedded transformer in bfloat16 with factors in each layer, and the projection behind it.
+    """The embedded transformer with factors in each layer, and the projection behind it.
+
+    It computes in bfloat16 where the processor multiplies that natively, and in float32 elsewhere.
 
     Parts of a batch run on a thread each, with torch's own threads turned off.
     """
@@ -87,7 +89,8 @@ class Model:
         torch.set_num_threads(1)
         folder = embedded.verified_folder()
         self.tokenizer = cast(Any, AutoTokenizer.from_pretrained(folder))
-        self.transformer = AutoModel.from_pretrained(folder).eval().to(torch.bfloat16)
+        number = torch.bfloat16 if has_bfloat16() else torch.float32
+        self.transformer = AutoModel.from_pretrained(folder).eval().to(number)
         self.transformer.requires_grad_(False)
         self.layers: dict[str, LowRankLinear] = {}
         for name, layer in list(self.transformer.named_modules()):
@@ -104,14 +107,18 @@ class Model:
     def factors(self) -> list[nn.Parameter]:
         return [factor for layer in self.layers.values() for factor in (layer.down, layer.up)]
 
-    def start_projection(self, texts: Sequence[str], limit: int, rng: np.random.Generator) -> None:
-        """Set the projection to the main directions of the token vectors of a sample of `texts`."""
-        sample = [texts[place] for place in rng.choice(len(texts), min(800, len(texts)), replace=False)]
+    def start_projection(self, texts: Sequence[Tensor], rng: np.random.Generator) -> None:
+        """Set the projection to the main directions of the token vectors of a sample of `texts`.
+
+        They are turned at random, so that no dimension has more to say than the others: all get the same
+        number of bits.
+        """
+        places = rng.choice(len(texts), min(800, len(texts)), replace=False)
+        rows = torch.cat([texts[place].float() for place in places])
         size = len(self.projection)
-        with torch.no_grad():
-            encoded = self.encode(sample, limit, True)
-            rows = encoded.whole[encoded.counts]
-            self.projection.data = torch.linalg.svd(rows.T @ rows)[0][:, :size].T.contiguous()
+        turned = np.linalg.qr(rng.standard_normal((size, size)))[0].astype(np.float32)
+        main = torch.linalg.svd(rows.T @ rows)[0][:, :size].T
+        self.projection.data = (torch.from_numpy(turned) @ main).contiguous()
 
     def start_from(self, adapter: Mapping[str, NDArray[Any]]) -> None:
         """Set factors and projection to those of an adapter of the same rank and dimensions."""
