@@ -74,7 +74,7 @@ def test_the_lean_question_path_gives_the_engines_own_vectors(model: str, query_
 def test_both_engines_give_the_adapted_models_token_vectors_and_means() -> None:
     settings = EncoderSettings(model="embedded-adapted")
     lean, engine = LeanEncoder(settings), SentenceTransformersEncoder(settings, "cpu", "float32")
-    assert lean.dimensions == engine.dimensions == 128
+    assert lean.dimensions == engine.dimensions == 256
     for both in zip(lean.encode_documents(TEXTS), engine.encode_documents(TEXTS), strict=True):
         np.testing.assert_allclose(*both, atol=1e-4)
     assert lean.embed_queries(TEXTS).shape == (2, embedded.DIMENSIONS)
