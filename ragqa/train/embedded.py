@@ -88,10 +88,10 @@ class Published:
         """Return the token vectors that a projection makes of the queries and of the texts of a batch."""
         from torch.nn.functional import normalize
 
-        return tuple(  # type: ignore[return-value]
-            [normalize(seen[place].rows.float() @ projection.T, dim=-1) for place in batch]
-            for seen in (self.queries, self.texts)
-        )
+        def rows(seen: Sequence[Text]) -> list[Tensor]:
+            return [normalize(seen[place].rows.float() @ projection.T, dim=-1) for place in batch]
+
+        return rows(self.queries), rows(self.texts)
 
 
 def _seen(model: Model, texts: list[str], limit: int, document: bool) -> Iterator[Text]:
@@ -179,18 +179,24 @@ def whole_loss(
 
     queries = model.encode([pairs[place].query for place in batch], QUERY_TOKENS, False)
     texts = model.encode([pairs[place].text for place in batch], recipe.tokens, True)
-    means = (
+    asked, found = (
         torch.stack([seen[place].mean for place in batch]) for seen in (published.queries, published.texts)
     )
-    asked, found = means
     of_means = _square(queries.means @ texts.means.T, asked @ found.T).mean()
-    asking, asked_of = _rows(queries), _rows(texts)
-    return loss_of(asking, asked_of, published, batch, recipe) + MEAN_WEIGHT * of_means
+    return loss_of(_rows(queries), _rows(texts), published, batch, recipe) + MEAN_WEIGHT * of_means
 
 
 def _rows(encoded: Encoded) -> list[Tensor]:
     """Return the token vectors of each text that count."""
     return [tokens[counts] for tokens, counts in zip(encoded.tokens, encoded.counts, strict=True)]
+
+
+def _mixed(material: Material, size: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Yield batches without end, each of one kind, the kinds as often as KINDS says."""
+    streams = {kind: material.batches(kind, size, rng) for kind in KINDS}
+    shares = np.array(list(KINDS.values())) / sum(KINDS.values())
+    while True:
+        yield next(streams[rng.choice(list(KINDS), p=shares)])
 
 
 def train_projection(
@@ -237,9 +243,7 @@ def train(
     rng = np.random.default_rng(recipe.seed)
     model = Model(recipe.rank, recipe.dimensions)
     published = Published(model, material.pairs, recipe)
-    streams = {kind: material.batches(kind, recipe.pairs, rng) for kind in KINDS}
-    shares = np.array(list(KINDS.values())) / sum(KINDS.values())
-    batches = (next(streams[rng.choice(list(KINDS), p=shares)]) for _ in iter(int, 1))
+    batches = _mixed(material, recipe.pairs, rng)
     if start is None:
         model.start_projection([text.rows for text in published.texts], rng)
         train_projection(model, published, batches, recipe)

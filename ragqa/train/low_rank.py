@@ -78,9 +78,8 @@ class Encoded(NamedTuple):
 class Model:
     """The embedded transformer with factors in each layer, and the projection behind it.
 
-    It computes in bfloat16 where the processor multiplies that natively, and in float32 elsewhere.
-
-    Parts of a batch run on a thread each, with torch's own threads turned off.
+    It computes in bfloat16 where the processor multiplies that natively, and in float32 elsewhere. Parts of a
+    batch run on a thread each, with torch's own threads turned off.
     """
 
     def __init__(self, rank: int, dimensions: int) -> None:
