@@ -1,33 +1,68 @@
 # make demo: install, ingest, index, ask. make test: the test suite. Both start from a bare machine.
 
 PYTHON ?= python3
-VENV := .venv
+# Another interpreter's environment stands beside the one of python3.
+VERSION := $(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+VENV := .venv$(VERSION)
 BIN := $(VENV)/bin
 DEMO := .demo/packages.db
 DATA ?= ../shared/data
 COLLECTIONS ?= scifact cranfield
 
-.PHONY: corpus demo test lint docs kills fuzz load bench growth scale quality install constraints clean
+.PHONY: corpus demo test test-base lint docs kills fuzz load bench growth scale quality requirements base install constraints clean
 
-install: $(VENV)/.installed
+# All requirements of a kind in one go, held to constraints.txt: the resolver must see them together.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# llama.cpp without what this processor has beyond AVX2: compiled with AMX by GCC 12 it crashes
+# (https://github.com/ggml-org/llama.cpp/issues/20824), and what pip keeps should run on another machine too.
+LLAMA := CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF"
 
-# All requirements in one go, held to constraints.txt: the resolver must see them together.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# What asking, indexing and evaluating need, and nothing else.
+base: $(VENV)/.base
+$(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,demo,test,lint,bench]'
-	$(BIN)/pip check
+	$(PIP) --no-compile --editable .
 	touch $@
 
-corpus: install
-	$(BIN)/ragqa ingest --packages --db $(DEMO)
+# The same and the tests, without what extras bring.
+$(VENV)/.light: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[test]'
+	$(BIN)/pip check
+	touch $(VENV)/.base $@
+
+# Everything, for those who work on ragqa.
+install: $(VENV)/.all
+$(VENV)/.all: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(LLAMA) $(PIP) --editable '.[all,test,peers,lint]'
+	$(BIN)/pip check
+	touch $(VENV)/.base $(VENV)/.light $@
+
+# The demo's documents: what these packages say of themselves (they are not installed), and those that are.
+.demo/packages: constraints.txt | $(VENV)/.base
+	rm -rf $@
+	$(PIP) --no-deps --no-compile --target $@ shot-scraper datasette
+	touch $@
+
+# Noted when all of it was done: what was interrupted goes on.
+corpus: .demo/.indexed
+.demo/.indexed: $(VENV)/.base .demo/packages
+	PYTHONPATH=.demo/packages $(BIN)/ragqa ingest --packages --db $(DEMO)
 	$(BIN)/ragqa index --db $(DEMO)
+	touch $@
 
 demo: corpus
 	$(BIN)/ragqa ask "what is shot-scraper?" --db $(DEMO)
 
 # Two processes, each with whole files: some share what was built for the file.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# What needs no extra and no patience: a minute on an interpreter that has ragqa and pytest, and nothing else.
+test-base: $(VENV)/.light
+	$(PYTEST) -m "not slow"
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -70,13 +105,17 @@ quality: install
 			--binary $(CONFIGS:%=-c %) || exit 1; \
 	done
 
+# The tables of docs/requirements.md.
+requirements: install
+	$(BIN)/python -m tests.workshop.requirements
+
 # Resolve everything anew and write what was chosen to constraints.txt.
 constraints:
 	rm -rf .demo/resolve && $(PYTHON) -m venv .demo/resolve
-	.demo/resolve/bin/pip install --quiet '.[all,demo,test,lint,bench]'
+	$(LLAMA) .demo/resolve/bin/pip install --quiet '.[all,test,peers,lint]' shot-scraper datasette
 	.demo/resolve/bin/pip check
 	.demo/resolve/bin/pip freeze --all --exclude pip --exclude ragqa | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .demo/resolve
 
 clean:
-	rm -rf $(VENV) .demo
+	rm -rf .venv .venv-* .demo ragqa/checkpoint/all-MiniLM-L6-v2

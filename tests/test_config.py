@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,19 @@ def test_the_promised_configs_are_shipped() -> None:
     assert shipped_configs().keys() == set(promised.split())
 
 
-@pytest.mark.parametrize("name", sorted(shipped_configs().keys() - NEED_A_HUB))
+# The extra that a config needs to be used.
+EXTRAS = {"colbert-plaid": "plaid", "ragatouille": "plaid", "lancedb": "scale"}
+
+
+def with_extras(names: Iterable[str], extra: str | None = None) -> list[Any]:
+    marked = []
+    for name in sorted(names):
+        needed = extra or EXTRAS.get(name)
+        marked.append(pytest.param(name, marks=[pytest.mark.needs(needed)] if needed else []))
+    return marked
+
+
+@pytest.mark.parametrize("name", with_extras(shipped_configs().keys() - NEED_A_HUB))
 def test_every_config_that_needs_no_hub_finds_the_answer(name: str, db: Path) -> None:
     pipeline = Pipeline.from_config(name, db)
     build_index(pipeline)
@@ -43,7 +57,7 @@ def test_every_config_that_needs_no_hub_finds_the_answer(name: str, db: Path) ->
     pipeline.close()
 
 
-@pytest.mark.parametrize("name", sorted(NEED_A_HUB))
+@pytest.mark.parametrize("name", with_extras(NEED_A_HUB, "torch"))
 def test_a_config_that_needs_the_hub_says_so_without_one(name: str, db: Path) -> None:
     pipeline = Pipeline.from_config(name, db)
     with pytest.raises(RagqaError, match="cannot be loaded"):

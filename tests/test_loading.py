@@ -23,6 +23,8 @@ from ragqa.errors import RagqaError, UsageError
 from ragqa.stages import check_stages
 from tests.checkpoints import native
 
+pytestmark = pytest.mark.needs("torch")
+
 FIRST, SECOND = "1" * 40, "2" * 40
 NAME = "acme/tiny"
 

@@ -76,7 +76,7 @@ def doctor(
 ) -> None:
     """Check the installation and the corpus, and say what to run.
 
-    It looks at what comes with ragqa, the devices, the models that are ready, and every part of the corpus.
+    It looks at what comes with ragqa, the extras, the devices, the models that are ready, and the corpus.
     With --offline-check it ingests, indexes, searches and answers in a process that has no network, and tells
     every attempt to reach one. Exits with 1 when something is wrong.
 
@@ -96,10 +96,15 @@ def doctor(
         for name, version in report["versions"].items():
             show.say(f"{name:<22} {version or 'not installed'}")
         show.say(f"{'devices':<22} {', '.join(report['devices'])}")
+        for extra in report["extras"]:
+            state = f"{extra['install']} for" if extra["missing"] else "installed, for"
+            show.say(f"{'ragqa[' + extra['name'] + ']':<22} {state} {extra['use']}")
         show.say(f"{'models ready':<22} {', '.join(report['models_ready'])}")
         show.say(f"{'corpus':<22} {report['corpus']}")
         if "offline_check" in report:
             _print_offline(report["offline_check"])
+        for hint in report["hints"]:
+            show.say(hint)
         for problem in report["problems"]:
             show.say(f"Problem: {problem}")
         for step in report["to_run"]:

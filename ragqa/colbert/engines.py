@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, TokenEncoder
-from ragqa.device import Compute, has_bfloat16, may_have_accelerator
+from ragqa.device import Compute, has_bfloat16, has_torch, may_have_accelerator
 from ragqa.embedded import CHECKPOINTS
 
 
@@ -29,7 +29,9 @@ def _sentence_transformers(
 
 
 def _torch_is_faster(compute: Compute) -> bool:
-    """Tell whether torch may encode many documents faster than onnxruntime on the CPU does."""
+    """Tell whether torch is here and may encode many documents faster than onnxruntime on the CPU does."""
+    if not has_torch():
+        return False
     accelerator = compute.device == "auto" and may_have_accelerator()
     return accelerator or (compute.dtype == "auto" and has_bfloat16())
 

@@ -11,6 +11,7 @@ import numpy as np
 from ragqa import embedded
 from ragqa.checkpoints import load, pair, quieten, weights_of
 from ragqa.colbert.encoder import EncoderSettings, Remembered, Spans, Vectors, spans_of
+from ragqa.errors import require
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -133,6 +134,7 @@ def _features(encode: Callable[..., Any], texts: Sequence[str]) -> list[dict[str
 
 def load_multi_vector(model: str, device: str, revision: str | None = None) -> MultiVectorEncoder:
     """Return a checkpoint by folder or hub name, or the embedded one; RagqaError where it cannot be."""
+    require("sentence_transformers", f"The engine sentence-transformers, for the model {model},", "torch")
     if model in embedded.CHECKPOINTS:
         return _load_embedded(embedded.CHECKPOINTS[model], device)
     from sentence_transformers import MultiVectorEncoder

@@ -17,7 +17,7 @@ import typer
 from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.config import parse_config
-from ragqa.evaluate.metrics import document_scores, ranked_documents
+from ragqa.evaluate.metrics import document_scores, ranked_documents, retrieval_measure
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.runs import DEPTH
 from ragqa.operations import build_index
@@ -59,7 +59,7 @@ def fused_quality(candidates: Candidates, qrels: Qrels, fusion: StageFusion) -> 
         question: document_scores(ranked_documents(fuse_stages(hits, fusion, DEPTH)))
         for question, hits in candidates.items()
     }
-    measure = ir_measures.parse_measure(METRIC)
+    measure = retrieval_measure(METRIC)
     return float(ir_measures.calc_aggregate([measure], qrels, ranked)[measure])
 
 

@@ -30,7 +30,7 @@ from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import DIMENSIONS, count_tokens
 from ragqa.evaluate.fusions import METRIC
-from ragqa.evaluate.metrics import document_scores, ranked_documents
+from ragqa.evaluate.metrics import document_scores, ranked_documents, retrieval_measure
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.runs import DEPTH
 from ragqa.pipeline import Pipeline
@@ -165,7 +165,7 @@ def _cost(strategy: str, collection: Judged, score: Scorer, tops: dict[str, set[
         top = {hit.passage.rowid for hit in order[:TOP]}
         expected = tops.setdefault(question, top)
         overlaps.append(len(top & expected) / max(len(expected), 1))
-    measure = ir_measures.parse_measure(METRIC)
+    measure = retrieval_measure(METRIC)
     value = float(ir_measures.calc_aggregate([measure], collection.qrels, ranked)[measure])
     return Cost(strategy, value, statistics.fmean(overlaps), statistics.median(times))
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from ragqa.config import ChunkSettings, Config, config_file, dump_config, explain, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import corpus_chunking
-from ragqa.errors import UsageError
+from ragqa.errors import UsageError, require
 from ragqa.evaluate.metrics import Metric, parse_metrics, retrieval_values
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.significance import Difference, compare
@@ -114,8 +114,9 @@ def tune(
 
     Builds what the corpus lacks of the shipped `default` config's index, told to `on_passages`; each
     trial is told to `on_trial` with the budget. Among equal configs the cheaper is the best. Raises
-    UsageError when there is too little to choose by, or a setting is wrong.
+    UsageError when there is too little to choose by, or a setting is wrong, and RagqaError without Optuna.
     """
+    require("optuna", "ragqa eval tune", "tune")
     metric = _metric(settings)
     where = load_config(settings.baseline).where
     space = Space(_chunks(corpus, settings.chunks), settings.device, where)

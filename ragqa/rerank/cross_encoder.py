@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from ragqa.checkpoints import document_dtype, in_dtype, load
 from ragqa.corpus.derived import indexed_text
-from ragqa.errors import RagqaError
+from ragqa.errors import RagqaError, require
 from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources
 from ragqa.types import Hit
@@ -39,6 +39,7 @@ class CrossEncoderReranker:
 
     @cached_property
     def model(self) -> CrossEncoder:
+        require("sentence_transformers", f"The cross-encoder {self.settings.model}", "torch")
         from sentence_transformers import CrossEncoder
 
         compute = self.resources.compute

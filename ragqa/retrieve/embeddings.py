@@ -18,6 +18,7 @@ from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import PassageStore, Row, indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import CHECKPOINTS, DIMENSIONS
+from ragqa.errors import require
 from ragqa.retrieve.matrix import DenseMatrix
 from ragqa.stages import Resources, pick
 from ragqa.types import Passage
@@ -80,6 +81,7 @@ class SentenceTransformersEmbedder:
     """Any embedding model that sentence-transformers loads; raises RagqaError for one that it cannot."""
 
     def __init__(self, settings: EmbedderSettings, compute: Compute, revision: str | None = None) -> None:
+        require("sentence_transformers", f"The embedding model {settings.model}", "torch")
         from sentence_transformers import SentenceTransformer
 
         device = compute.torch_device()

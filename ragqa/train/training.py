@@ -28,7 +28,7 @@ from ragqa.train.negatives import Example
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
-EXTRA = "ragqa[train]"
+EXTRA = "train"
 # Texts are cut for training, since a few long ones would make every batch slow; the checkpoint's own
 # lengths stay as they are.
 QUERY_TOKENS, DOCUMENT_TOKENS = 64, 128
@@ -74,7 +74,7 @@ class Trained:
 
 def check_installed(lora: bool) -> None:
     """Raise RagqaError where a package is missing that training needs."""
-    for module in ("accelerate", "datasets", *(("peft",) if lora else ())):
+    for module in ("sentence_transformers", "accelerate", "datasets", *(("peft",) if lora else ())):
         require(module, "ragqa train", EXTRA)
 
 

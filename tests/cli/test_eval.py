@@ -310,6 +310,7 @@ def test_rejudge_counts_the_verdicts_that_a_model_does_not_give(ragqa: Run, runs
     assert told.stdout.startswith("Judge: fts/extractive against worse/extractive: no verdict (0 verdicts, ")
 
 
+@pytest.mark.needs("report")
 def test_report_writes_a_page(ragqa: Run, runs: Path, tmp_path: Path) -> None:
     told = ragqa("eval", "report", "--html", "page.html", "--runs", runs)
     assert (told.returncode, told.stdout, told.stderr) == (0, "", "Written: page.html\n")
@@ -364,6 +365,7 @@ def test_check_has_a_code_of_its_own_for_what_it_cannot_compare(
 # -- tune -------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("tune")
 def test_tune_writes_a_config_that_search_takes(ragqa: Run, db: Path, tmp_path: Path) -> None:
     command = ["eval", "tune", write_misleading(tmp_path), "--budget", "3", "-o", "best.yaml", "--db", db]
     told = ragqa(*command)
@@ -387,7 +389,7 @@ def test_tune_writes_a_config_that_search_takes(ragqa: Run, db: Path, tmp_path: 
 
 HERE = ["--runs", "runs.db"]
 FTS = ["-c", "fts", *HERE]
-BAD_INPUT: list[tuple[list[str], str]] = [
+BAD_INPUT: list[Any] = [
     (["run", "none.jsonl", *FTS], "none.jsonl cannot be read as questions: No such file or directory."),
     (["run", "bad.jsonl", *FTS], "bad.jsonl:2 has no question."),
     (["run", "broken.jsonl", *FTS], "broken.jsonl:1 is not JSON"),
@@ -434,10 +436,15 @@ BAD_INPUT: list[tuple[list[str], str]] = [
         "asked.jsonl cannot be read as a run (KeyError 'form'): ragqa eval export RUN --jsonl makes",
     ),
     (["tune", "asked.jsonl", "-o", "no/where.yaml"], "There is no folder no to write where.yaml to."),
-    (["tune", "asked.jsonl", "-o", "t.yaml", "--metric", "F1"], "F1 is no metric of retrieval"),
-    (
+    pytest.param(
+        ["tune", "asked.jsonl", "-o", "t.yaml", "--metric", "F1"],
+        "F1 is no metric of retrieval",
+        marks=pytest.mark.needs("tune"),
+    ),
+    pytest.param(
         ["tune", "asked.jsonl", "-o", "t.yaml"],
         "asked has 8 questions with a relevant document, and tuning needs 10",
+        marks=pytest.mark.needs("tune"),
     ),
 ]
 

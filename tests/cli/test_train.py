@@ -10,8 +10,22 @@ import pytest
 import yaml
 
 from tests.conftest import Run
-from tests.test_packaging import WITHOUT
 from tests.train.material import make_corpus, small_checkpoint
+
+# As if a package were not installed, in a process of its own.
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {module!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.argv = ["ragqa", *{arguments!r}]
+from ragqa.cli.app import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")

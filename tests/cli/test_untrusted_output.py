@@ -138,6 +138,7 @@ def test_a_config_of_a_hostile_name(call: Call, config: Path, fake_models: Simpl
     assert config.stem in compared["configs"]
 
 
+@pytest.mark.needs("local")
 def test_a_context_holds_the_passages_found_and_no_other(call: Call) -> None:
     for options in (("-c", "fts"), ("-m", "SmolLM2"), ("-c", "default")):
         printed = call("context", QUESTION, *options)
@@ -327,6 +328,7 @@ def test_exports_are_safe_to_print_and_read_back(call: Call, runs: list[str], fo
         assert any(row[0].startswith("q%1B[31m%C2%9B31m%1B]0;owned%07") for row in columns)
 
 
+@pytest.mark.needs("report")
 def test_the_report(call: Call, runs: list[str], tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     call("eval", "report", *runs, "--metric", "Contains", "--html", page)

@@ -13,6 +13,8 @@ from ragqa.device import Compute
 from ragqa.embedded import CHECKPOINTS
 from tests.checkpoints import DIMENSIONS, FORMATS, QUESTIONS, TEXTS
 
+pytestmark = pytest.mark.needs("plaid")
+
 CPU = Compute("cpu", "float32")
 
 

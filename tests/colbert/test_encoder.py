@@ -25,6 +25,7 @@ def encoder() -> TokenEncoder:
     return load_encoder(EncoderSettings(model="embedded-zero-shot"), Compute("cpu"))
 
 
+@pytest.mark.needs("torch")
 def test_the_embedded_vectors_are_those_of_the_plain_transformer(encoder: TokenEncoder) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -54,6 +55,7 @@ def test_every_document_vector_knows_its_characters(encoder: TokenEncoder) -> No
         assert words == "".join(char for char in text if char.isalnum())
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(
     ("model", "query_tokens"), [("embedded-zero-shot", 0), ("embedded-zero-shot", 8), ("embedded-adapted", 0)]
 )
@@ -71,6 +73,7 @@ def test_the_lean_question_path_gives_the_engines_own_vectors(model: str, query_
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.needs("torch")
 def test_both_engines_give_the_adapted_models_token_vectors_and_means() -> None:
     settings = EncoderSettings(model="embedded-adapted")
     lean, engine = LeanEncoder(settings), SentenceTransformersEncoder(settings, "cpu", "float32")
@@ -91,11 +94,13 @@ def test_weights_that_are_not_the_official_ones_are_refused(monkeypatch: pytest.
     embedded.verified_folder.cache_clear()
 
 
+@pytest.mark.needs("torch")
 def test_a_checkpoint_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(RagqaError, match="nowhere/at-all cannot be loaded"):
         load_encoder(EncoderSettings(model="nowhere/at-all"), Compute("cpu"))
 
 
+@pytest.mark.needs("torch")
 def test_unknown_engines_and_devices_are_said() -> None:
     for wrong in ({"engine": "steam"}, {"query_tokens": 513}, {"codec": "int3"}, {"pool_factor": 0.5}):
         with pytest.raises(UsageError, match="The reranker 'colbert' is wrong"):
@@ -125,6 +130,7 @@ def test_padding_leaves_the_vectors_as_they_are() -> None:
     assert encoder.encode_both([])[0] == []
 
 
+@pytest.mark.needs("torch")
 def test_a_faster_engine_takes_over_when_there_is_much_to_encode(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 

@@ -18,6 +18,8 @@ from ragqa.operations import build_index, corpus_status, remove_documents
 from ragqa.pipeline import Pipeline
 from tests.conftest import fill
 
+pytestmark = pytest.mark.needs("plaid")
+
 QUESTION = "How warm is green tea steeped?"
 CONFIG = parse_config({"retrieve": {"type": "colbert-index", "kind": "plaid"}}, "colbert-plaid")
 

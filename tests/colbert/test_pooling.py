@@ -20,6 +20,7 @@ def sphere(tokens: int, seed: int = 0) -> Vectors:
     return unit
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("factor", [2, 2.5, 3])
 @pytest.mark.parametrize("tokens", [2, 3, 40])
 def test_pooling_is_that_of_sentence_transformers(factor: float, tokens: int) -> None:

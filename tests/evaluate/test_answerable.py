@@ -12,6 +12,7 @@ from ragqa.errors import UsageError
 from ragqa.evaluate.answerable import Case, Model, cases_of, fit, report, separation, table
 from ragqa.evaluate.fitting import is_fitted
 from ragqa.evaluate.questions import JudgedQuestion
+from tests.conftest import needs_sklearn
 
 TEA = JudgedQuestion("tea", "How warm is green tea steeped?", {"tea.html": 1}, ("70 degrees",))
 TYRE = JudgedQuestion("tyre", "What mends a flat tyre?", {"bicycle.md": 1}, ("patch",))
@@ -64,6 +65,7 @@ def test_the_auc_counts_ties_as_half() -> None:
     assert separation(np.array([3.0, 2.0]), np.array([1.0, 2.0])) == 3.5 / 4
 
 
+@needs_sklearn
 def test_the_fit_finds_the_signal_and_the_thresholds() -> None:
     good = [case("answerable", 0.5 + n / 200, lead=n % 7 / 10) for n in range(100)]
     bad = [case("removed", 0.3 + n / 200, lead=n % 7 / 10) for n in range(60)]
@@ -77,6 +79,7 @@ def test_the_fit_finds_the_signal_and_the_thresholds() -> None:
     assert [row and row.groups() for row in refused] == [("5.0%", "75%")] * 2
 
 
+@needs_sklearn
 def test_the_fit_does_not_depend_on_how_many_cases_of_a_kind_there_are() -> None:
     good = [case("answerable", 0.5 + n / 20, lead=n % 3 / 10) for n in range(10)]
     bad = [case("removed", 0.3 + n / 20, lead=n % 4 / 10) for n in range(10)]
@@ -85,6 +88,7 @@ def test_the_fit_does_not_depend_on_how_many_cases_of_a_kind_there_are() -> None
     assert fit(good + bad).weights != pytest.approx(fit(good + bad + far).weights, rel=0.01)
 
 
+@needs_sklearn
 def test_there_must_be_both_to_fit() -> None:
     with pytest.raises(UsageError, match="nothing to fit to"):
         fit([case("answerable", 0.5)])
@@ -114,6 +118,7 @@ def test_collections_are_reported_together_too() -> None:
     assert "0.0% of 1" in lines[2]
 
 
+@needs_sklearn
 def test_the_command_prints_constants_and_a_table(
     db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -134,6 +136,21 @@ def test_metrics_of_answers_are_known_in_any_case_and_each_once() -> None:
 def test_an_unknown_metric_is_refused_with_those_that_are_known(name: str) -> None:
     with pytest.raises(UsageError, match=r"no metric .* Known: .*nDCG@10.*ROUGE-L.*Judge"):
         parse_metrics(["AP", name])
+
+
+@pytest.mark.parametrize(
+    "name", ["nDCG@10", "P(rel=2)@5", "AP", "RR@10", "nDCG(dcg='exp-log2')@3", "Success@1"]
+)
+def test_a_name_means_what_it_means_to_ir_measures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ir_measures
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        expected = ir_measures.parse_measure(name)
+    # As Python 3.14 has it.
+    for gone in ("Num", "Str", "NameConstant"):
+        monkeypatch.delattr(ast, gone, raising=False)
+    assert parse_metrics([name])[0].measure == expected
 
 
 # A cut-off of 0 would end the whole process, in trec_eval.

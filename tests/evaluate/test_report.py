@@ -124,6 +124,7 @@ def count(page: str, text: str) -> int:
     return page.count(text)
 
 
+@pytest.mark.needs("report")
 def test_a_report_has_all_its_parts() -> None:
     page = report_html(three())
     parsed = sane(page)
@@ -147,6 +148,7 @@ def test_a_report_has_all_its_parts() -> None:
     assert "untyped" in labels[3]
 
 
+@pytest.mark.needs("report")
 def test_the_best_is_marked_in_each_column() -> None:
     page = report_html(three())
     marked = re.findall(r'<td class="best"><span title="best">★</span> ([\d.]+)', page)
@@ -154,10 +156,12 @@ def test_the_best_is_marked_in_each_column() -> None:
     assert marked == ["0.796", "1.000", "0.733", "1.000"]
 
 
+@pytest.mark.needs("report")
 def test_the_same_runs_make_the_same_page() -> None:
     assert report_html(three()) == report_html(three())
 
 
+@pytest.mark.needs("report")
 def test_the_twenty_most_telling_questions_ties_by_place() -> None:
     ranks = [1, 2, 3, 0, 10] * 6
     runs = [run_of(1, [1] * 30), run_of(2, ranks)]
@@ -176,6 +180,7 @@ def test_the_twenty_most_telling_questions_ties_by_place() -> None:
     assert len(parsed.all("href")) > 20
 
 
+@pytest.mark.needs("report")
 def test_what_is_relevant_is_said_in_words_and_where_it_is_below_the_top() -> None:
     page = report_html([run_of(1, [1, 1, 1]), run_of(2, [9, 0, 1])])
     assert count(page, "✓ relevant") == 2
@@ -183,6 +188,7 @@ def test_what_is_relevant_is_said_in_words_and_where_it_is_below_the_top() -> No
     assert "No relevant document found." in page
 
 
+@pytest.mark.needs("report")
 def test_the_pair_and_the_metric_can_be_chosen() -> None:
     runs = three()
     page = report_html(runs, pair=(runs[1], runs[0]), metric="RR@10")
@@ -191,6 +197,7 @@ def test_the_pair_and_the_metric_can_be_chosen() -> None:
     assert "Differences on RR@10" in page
 
 
+@pytest.mark.needs("report")
 def test_one_run_has_neither_pairs_nor_scatter_nor_telling_questions() -> None:
     page = report_html(three()[:1])
     sane(page)
@@ -198,6 +205,7 @@ def test_one_run_has_neither_pairs_nor_scatter_nor_telling_questions() -> None:
         assert absent not in page
 
 
+@pytest.mark.needs("report")
 def test_runs_that_are_all_equal_have_no_best_and_nothing_to_tell() -> None:
     runs = [run_of(1, [1, 4] * 4), run_of(2, [1, 4] * 4)]
     page = report_html(runs)
@@ -208,6 +216,7 @@ def test_runs_that_are_all_equal_have_no_best_and_nothing_to_tell() -> None:
     assert "higher on 0, equal on 8, lower on 0" in page
 
 
+@pytest.mark.needs("report")
 def test_questions_of_one_type_are_not_told_apart() -> None:
     questions = question_set(6, ("who",))
     page = report_html([run_of(1, [1, 2, 3] * 2, questions), run_of(2, [2, 1, 1] * 2, questions)])
@@ -215,6 +224,7 @@ def test_questions_of_one_type_are_not_told_apart() -> None:
     assert "by type of question" not in page
 
 
+@pytest.mark.needs("report")
 def test_answers_are_shown_as_what_became_of_them() -> None:
     asked = question_set(5)
     replies = {
@@ -237,12 +247,14 @@ def test_answers_are_shown_as_what_became_of_them() -> None:
         assert shown in page
 
 
+@pytest.mark.needs("report")
 def test_without_answers_there_is_no_word_of_models() -> None:
     page = report_html(three())
     for absent in ("F1", "Tokens", "Cost", "No model was asked"):
         assert absent not in page
 
 
+@pytest.mark.needs("report")
 def test_warnings_say_what_the_figures_lack() -> None:
     first, second, third = three()
     first = replace(first, info=replace(first.info, absent={"q1": ["gone<1>"], "q2": []}))
@@ -265,6 +277,7 @@ def test_warnings_say_what_the_figures_lack() -> None:
     assert "9 questions</small>" in page
 
 
+@pytest.mark.needs("report")
 def test_what_documents_and_people_wrote_is_never_markup() -> None:
     evil = JudgedQuestion(EVIL, EVIL, {EVIL: 1}, (EVIL,), EVIL)
     asked = QuestionSet(EVIL, (evil, *question_set(3).questions))
@@ -291,6 +304,7 @@ def test_what_documents_and_people_wrote_is_never_markup() -> None:
     assert '<a href="#q-%3Cscript%3E' in page
 
 
+@pytest.mark.needs("report")
 def test_ids_with_spaces_are_linked() -> None:
     asked = QuestionSet("s", (JudgedQuestion("a b/ü", "?", {"d": 1}), *question_set(2).questions))
     page = report_html([run_of(1, [1, 1, 1], asked), run_of(2, [0, 1, 1], asked)])
@@ -300,6 +314,7 @@ def test_ids_with_spaces_are_linked() -> None:
     sane(page)
 
 
+@pytest.mark.needs("report")
 def test_runs_over_questions_in_common_are_compared_over_those() -> None:
     large, small = question_set(8), question_set(8).sample(4, 1)
     page = report_html([run_of(1, [1, 0] * 4, large), run_of(2, [2, 1, 3, 1], small)])
@@ -307,6 +322,7 @@ def test_runs_over_questions_in_common_are_compared_over_those() -> None:
     assert "The runs are over different question sets: this is over the 4 they share." in page
 
 
+@pytest.mark.needs("report")
 def test_questions_without_judgements_can_be_reported_too() -> None:
     asked = QuestionSet("s", tuple(JudgedQuestion(f"q{n}", "?", {}) for n in range(3)))
     bare = run_of(1, [0, 0, 0], asked)
@@ -317,6 +333,7 @@ def test_questions_without_judgements_can_be_reported_too() -> None:
     sane(page)
 
 
+@pytest.mark.needs("report")
 def test_a_metric_that_one_run_lacks_leaves_pairs_out() -> None:
     asked = question_set(3)
     replies = {place: Reply("gold", False) for place in range(3)}
@@ -325,6 +342,7 @@ def test_a_metric_that_one_run_lacks_leaves_pairs_out() -> None:
     assert "1 pair has no question that both runs have a value for." in page
 
 
+@pytest.mark.needs("report")
 def test_one_question_is_enough() -> None:
     page = report_html([run_of(1, [1]), run_of(2, [3])])
     sane(page)

@@ -38,7 +38,7 @@ from ragqa.evaluate.support import (
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.types import ContextBlock, Passage, Verdict
-from tests.conftest import fill
+from tests.conftest import fill, needs_sklearn
 
 QUESTIONS = [
     ("How many grams of beans are used for one litre?", "60", "coffee.md"),
@@ -214,6 +214,7 @@ def test_a_summary_has_recall_and_the_precision_of_as_many_right_as_wrong() -> N
     assert str(found) == "0.500 of the wrong and 0.250 of the right (precision 0.667, recall 0.500)"
 
 
+@needs_sklearn
 @pytest.mark.parametrize("group", ["right", "wrong", "none"])
 def test_too_few_statements_have_no_summary(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     held_out = [replace(one, fitted=False) for one in {"right": RIGHT, "wrong": ALTERED, "none": []}[group]]
@@ -224,17 +225,20 @@ def test_too_few_statements_have_no_summary(group: str, capsys: pytest.CaptureFi
     assert f"Fitted to small, warned of in small: {TOO_FEW}." in said
 
 
+@needs_sklearn
 def test_a_fitted_model_learns_that_a_number_is_lacking() -> None:
     model = fit([*RIGHT * 10, *ALTERED[:1] * 10])
     assert model.weights.numbers < 0
     assert model.support(Features(0.9, 0.9, 0, 0)) > 0.5 > model.support(Features(0.9, 0.9, 2, 0))
 
 
+@needs_sklearn
 def test_nothing_is_fitted_to_right_statements_alone() -> None:
     with pytest.raises(UsageError, match="golden answers"):
         fit(RIGHT)
 
 
+@needs_sklearn
 def test_the_command_prints_a_table_and_models(folder: Path, db: Path) -> None:
     command = [sys.executable, "-m", "ragqa.evaluate.support", f"{folder / 'questions.jsonl'}={db}"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=200)

@@ -80,6 +80,7 @@ def tuned(indexed_notes: Path) -> Tuned:
         return tune(corpus, QUESTIONS, SETTINGS)
 
 
+@pytest.mark.needs("tune")
 def test_the_shipped_configs_are_tried_first(tuned: Tuned) -> None:
     assert [trial.number for trial in tuned.trials] == list(range(16))
     assert tuple(trial.config.name for trial in tuned.trials[: len(SHIPPED)]) == SHIPPED
@@ -94,6 +95,7 @@ def test_every_trial_keeps_the_condition_of_the_baseline() -> None:
     )
 
 
+@pytest.mark.needs("tune")
 def test_no_config_is_tried_twice(tuned: Tuned) -> None:
     space = Space((ChunkSettings(),))
     points = [space.point(trial.config) for trial in tuned.trials]
@@ -101,11 +103,13 @@ def test_no_config_is_tried_twice(tuned: Tuned) -> None:
     assert len({repr(point) for point in points}) == len(points) == SETTINGS.budget
 
 
+@pytest.mark.needs("tune")
 def test_the_search_ends_where_only_repeats_are_left(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Space, "suggest", lambda self, trial: {"first": "dense", "rerank": "none"})
     assert len(tune(corpus, QUESTIONS, SETTINGS).trials) == len(SHIPPED)
 
 
+@pytest.mark.needs("tune")
 def test_a_trial_is_worth_what_the_pipeline_finds_with_its_config(tuned: Tuned, corpus: Corpus) -> None:
     tuning, held_back = split(QUESTIONS.questions, SETTINGS.held_back, SETTINGS.seed)
     kinds = {(trial.config.retrieve.type, trial.config.rerank.type) for trial in tuned.trials}
@@ -118,6 +122,7 @@ def test_a_trial_is_worth_what_the_pipeline_finds_with_its_config(tuned: Tuned, 
     assert tuned.difference.mean.count == tuned.held_back_questions == len(held_back)
 
 
+@pytest.mark.needs("tune")
 def test_the_best_has_the_highest_value_and_is_the_cheapest_of_its_equals(tuned: Tuned) -> None:
     assert tuned.best_tuning == max(trial.value for trial in tuned.trials)
     equals = [trial.config for trial in tuned.trials if trial.value == tuned.best_tuning]
@@ -127,6 +132,7 @@ def test_the_best_has_the_highest_value_and_is_the_cheapest_of_its_equals(tuned:
     assert tuned.best.candidates == min(config.candidates for config in same_reranker)
 
 
+@pytest.mark.needs("tune")
 def test_the_file_reads_back_and_says_what_it_is_worth(tuned: Tuned, tmp_path: Path) -> None:
     path = tmp_path / "best.yaml"
     path.write_text(tuned.yaml())
@@ -141,6 +147,7 @@ def test_the_file_reads_back_and_says_what_it_is_worth(tuned: Tuned, tmp_path: P
     assert load_config(str(path)) == tuned.best
 
 
+@pytest.mark.needs("tune")
 def test_a_seed_gives_the_same_trials_and_each_is_told(tuned: Tuned, corpus: Corpus) -> None:
     told: list[tuple[Trial, int]] = []
     again = tune(corpus, QUESTIONS, SETTINGS, on_trial=lambda trial, budget: told.append((trial, budget)))
@@ -150,6 +157,7 @@ def test_a_seed_gives_the_same_trials_and_each_is_told(tuned: Tuned, corpus: Cor
     assert [trial.config for trial in other.trials] != [trial.config for trial in tuned.trials]
 
 
+@pytest.mark.needs("tune")
 def test_what_is_held_back_does_not_decide(tuned: Tuned, corpus: Corpus) -> None:
     changed = tune(corpus, judged_otherwise(QUESTIONS, {"garden.txt": 1}), SETTINGS)
     assert changed.best == tuned.best
@@ -157,6 +165,7 @@ def test_what_is_held_back_does_not_decide(tuned: Tuned, corpus: Corpus) -> None
     assert changed.best_held_back != tuned.best_held_back
 
 
+@pytest.mark.needs("tune")
 def test_each_question_is_searched_and_encoded_once(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     searched: Counter[tuple[str, float, float]] = Counter()
     encoded: Counter[str] = Counter()
@@ -179,6 +188,7 @@ def test_each_question_is_searched_and_encoded_once(corpus: Corpus, monkeypatch:
     assert set(encoded) == {question.text for question in QUESTIONS.questions}
 
 
+@pytest.mark.needs("tune")
 def test_the_search_stops_where_the_budget_is_spent(corpus: Corpus) -> None:
     tuned = tune(corpus, QUESTIONS, replace(SETTINGS, budget=2, baseline="hybrid"))
     assert [trial.config.name for trial in tuned.trials] == ["fts", "dense"]
@@ -188,6 +198,7 @@ def test_the_search_stops_where_the_budget_is_spent(corpus: Corpus) -> None:
     assert (same.mean.value, same.p, same.wins, same.losses) == (0.0, 1.0, 0, 0)
 
 
+@pytest.mark.needs("tune")
 def test_other_passage_sizes_are_tried_on_copies_that_are_kept(corpus: Corpus) -> None:
     before = corpus.fingerprint()
     tuned = tune(corpus, QUESTIONS, replace(SETTINGS, budget=24, chunks=(24, 200, 24)))
@@ -211,6 +222,7 @@ def test_other_passage_sizes_are_tried_on_copies_that_are_kept(corpus: Corpus) -
     assert not list(copies_folder().glob("*.part*"))
 
 
+@pytest.mark.needs("tune")
 def test_a_corpus_cut_otherwise_is_tuned_as_it_is_cut(tmp_path: Path, corpus: Corpus) -> None:
     with working_copy(corpus, ChunkSettings(tokens=32, overlap=4)) as other:
         tuned = tune(other, QUESTIONS, replace(SETTINGS, budget=6))
@@ -230,6 +242,7 @@ def test_the_parts_have_the_types_alike() -> None:
     assert split(questions, 0.4, 1) != (tuning, held_back)
 
 
+@pytest.mark.needs("tune")
 def test_what_is_too_little_or_wrong_is_said(corpus: Corpus) -> None:
     asked = QUESTIONS.questions
     few = replace(QUESTIONS, questions=(*asked[:9], JudgedQuestion("x", "Not judged?", {})))
@@ -252,6 +265,7 @@ def test_what_is_too_little_or_wrong_is_said(corpus: Corpus) -> None:
             tune(corpus, questions, settings)
 
 
+@pytest.mark.needs("tune")
 def test_a_corpus_without_documents_is_said(tmp_path: Path) -> None:
     with (
         Corpus.open(tmp_path / "empty.db", create=True) as corpus,

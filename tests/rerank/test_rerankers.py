@@ -17,6 +17,7 @@ from tests.checkpoints import backbone
 QUESTION = "How warm is green tea steeped?"
 
 
+@pytest.mark.needs("plaid")
 def test_ragatouilles_own_rerank_agrees_with_stored_vectors(
     db: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -38,6 +39,7 @@ def test_ragatouilles_own_rerank_agrees_with_stored_vectors(
     ours.close()
 
 
+@pytest.mark.needs("torch")
 def test_a_cross_encoder_reads_every_pair(db: Path, tmp_path: Path) -> None:
     import torch
     from sentence_transformers import CrossEncoder
@@ -63,6 +65,7 @@ def test_a_cross_encoder_reads_every_pair(db: Path, tmp_path: Path) -> None:
     pipeline.close()
 
 
+@pytest.mark.needs("torch")
 def test_a_cross_encoder_that_is_not_there_is_one_sentence(db: Path) -> None:
     rerank = {"type": "cross-encoder", "model": "nowhere/at-all"}
     config = parse_config({"retrieve": {"type": "fts"}, "rerank": rerank}, "cross")

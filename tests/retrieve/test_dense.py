@@ -33,6 +33,7 @@ def dense(corpus: Corpus, **options: Any) -> DenseRetriever:
     return made
 
 
+@pytest.mark.needs("torch")
 def test_the_embedded_vectors_are_the_models_own_sentence_embeddings() -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -142,6 +143,7 @@ def test_many_missing_vectors_are_refused_with_the_command(
         pipeline.close()
 
 
+@pytest.mark.needs("torch")
 def test_a_model_on_disk_with_prompts_of_its_own(tmp_path: Path, db: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -166,6 +168,7 @@ def test_a_model_on_disk_with_prompts_of_its_own(tmp_path: Path, db: Path) -> No
     pipeline.close()
 
 
+@pytest.mark.needs("torch")
 def test_a_model_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(RagqaError, match="embedding model nowhere/at-all cannot be loaded"):
         load_embedder(EmbedderSettings(model="nowhere/at-all"), CPU)

@@ -120,6 +120,7 @@ def echo(isolated_user: Path) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.needs("report")
 def test_a_key_is_in_nothing_that_is_written(
     db: Path, tmp_path: Path, isolated_user: Path, echo: None
 ) -> None:
@@ -198,6 +199,7 @@ def test_a_traceback_is_printed_without_keys_and_controls(monkeypatch: pytest.Mo
     assert text == f"RuntimeError: \ufffd[31mPOST {MARK}\n"
 
 
+@pytest.mark.needs("mcp")
 def test_what_fails_by_a_fault_of_ones_own_is_written_without_keys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,7 @@ from ragqa.colbert.ragatouille.stanford import stanford_layout
 from ragqa.colbert.store import TokenStore
 from ragqa.corpus.database import Corpus, batches
 from ragqa.corpus.derived import indexed_text
-from ragqa.device import Compute
+from ragqa.device import Compute, has_torch
 from ragqa.errors import RagqaError
 
 MANIFEST = "ragqa.json"
@@ -375,6 +375,8 @@ def _shapes(path: Path) -> list[str]:
     """Return type and shape of each tensor in a `.pt` file, which is read as tensors and nothing else."""
     if path.suffix != ".pt":
         return []
+    if not has_torch():
+        return ["not read, since torch is not installed: pip install 'ragqa[torch]'"]
     import torch
 
     try:

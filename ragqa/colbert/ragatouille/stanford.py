@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +22,7 @@ import platformdirs
 from ragqa import embedded
 from ragqa.checkpoints import split_revision, weights_of
 from ragqa.colbert.encoder import EncoderSettings
-from ragqa.errors import RagqaError
+from ragqa.errors import RagqaError, missing_package
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -60,6 +61,8 @@ def stanford_layout(settings: EncoderSettings, revision: str | None = None) -> L
 
     Raises RagqaError when it cannot be loaded, or has modules that the layout cannot hold.
     """
+    if find_spec("ragatouille") is None:
+        raise missing_package("RAGatouille's engine", "ragatouille", "plaid")
     from ragqa.colbert.sentence_transformers import load_multi_vector
 
     checkpoint = embedded.CHECKPOINTS.get(settings.model)

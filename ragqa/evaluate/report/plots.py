@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ragqa.errors import require
 from ragqa.evaluate.report.content import Study, Telling, anchor, by_type
 from ragqa.evaluate.significance import Mean
 
@@ -194,6 +195,7 @@ def _svg(
     Every id begins with `name`, because the ids of all plots of a page must differ. What has nothing
     `told` is hidden from screen readers.
     """
+    require("matplotlib", "A report with plots", "report")
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
