@@ -37,6 +37,7 @@ $(VENV)/.all: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(LLAMA) $(PIP) --editable '.[all,test,peers,lint]'
 	$(BIN)/pip check
+	$(BIN)/python -m tests.extensions
 	touch $(VENV)/.base $(VENV)/.light $@
 
 # The demo's documents: what these packages say of themselves (they are not installed), and those that are.

@@ -21,14 +21,19 @@ from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
 from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.extras import extras
+from tests import starter
 
 # Read when the library is imported, which collecting the tests may do.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
-# C++ extensions are compiled once per machine, not once per test and its home.
-EXTENSIONS = os.environ.get("TORCH_EXTENSIONS_DIR") or str(Path.home() / ".cache" / "ragqa-test-extensions")
+# Two processes run tests on two cores: torch's threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# C++ extensions are compiled once per machine and interpreter, not once per test and its home.
+COMPILED = Path.home() / ".cache" / "ragqa-test-extensions" / str(sys.implementation.cache_tag)
+EXTENSIONS = os.environ.get("TORCH_EXTENSIONS_DIR") or str(COMPILED)
 
 NOTES = {
     "coffee.md": """---
@@ -74,6 +79,16 @@ NEED = {
     "web": "web",
 }
 needs_sklearn = pytest.mark.skipif(find_spec("sklearn") is None, reason="fitting needs scikit-learn")
+# Half a minute and more, each file's tests together.
+LONGEST = (
+    "test_ray_engine.py",
+    "test_shared_data.py",
+    "test_cli.py",
+    "test_train.py",
+    "test_http_model.py",
+    "test_server.py",
+    "test_packaging.py",
+)
 LACKING = {extra.name: extra for extra in extras() if extra.missing}
 
 
@@ -92,15 +107,16 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out tests of extras that are not installed; begin with what indexes the shared data.
+    """Leave out tests of extras that are not installed; begin with the files that take longest.
 
-    That takes longest, and at the end one process would wait.
+    At the end one of the two processes would wait for them.
     """
     for item in items:
         for name in (name for mark in item.iter_markers("needs") for name in mark.args):
             if name in LACKING:
                 item.add_marker(pytest.mark.skip(reason=f"needs {LACKING[name].mend}"))
-    items.sort(key=lambda item: item.path.name != "test_shared_data.py")
+    longest = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: longest.get(item.path.name, len(longest)))
 
 
 @pytest.fixture(autouse=True)
@@ -169,18 +185,23 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def ragqa(tmp_path: Path) -> Run:
-    """Run the command line as a user would; returns what it printed and its exit code."""
+    """Run the command line as a user would; returns what it printed and its exit code.
+
+    With an environment of its own it starts from nothing, since Python and libraries read that as they start.
+    """
 
     def run(*args: str | Path, input: str | None = None, env: dict[str, str] | None = None) -> Any:
-        command = [sys.executable, "-m", "ragqa", *map(str, args)]
+        arguments = [str(arg) for arg in args]
+        if env is None:
+            return starter.run(arguments, tmp_path, os.environ, input, timeout=300)
         return subprocess.run(
-            command,
+            [sys.executable, "-m", "ragqa", *arguments],
             capture_output=True,
             text=True,
             input=input,
             timeout=300,
             cwd=tmp_path,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **env},
         )
 
     return run

@@ -74,7 +74,7 @@ class Trained:
 
 def check_installed(lora: bool) -> None:
     """Raise RagqaError where a package is missing that training needs."""
-    for module in ("sentence_transformers", "accelerate", "datasets", *(("peft",) if lora else ())):
+    for module in ("accelerate", "datasets", *(("peft",) if lora else ()), "sentence_transformers"):
         require(module, "ragqa train", EXTRA)
 
 

@@ -255,7 +255,7 @@ def test_a_config_limits_documents_and_questions(ragqa: Run, tmp_path: Path) -> 
 
 def test_an_interrupted_index_stops_cleanly_and_goes_on_later(tmp_path: Path, ragqa: Run) -> None:
     total = 3 * COMMIT_EVERY
-    rows = [f"{number},{'word ' * 120}{number}" for number in range(total)]
+    rows = [f"{number},{'word ' * 40}{number}" for number in range(total)]
     (tmp_path / "rows.csv").write_text("\n".join(["id,text", *rows]))
     ragqa("ingest", "rows.csv", "--db", "c.db")
     command = [sys.executable, "-m", "ragqa", "index", "--db", "c.db"]

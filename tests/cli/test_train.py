@@ -55,6 +55,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 def test_a_checkpoint_is_trained_compared_installed_indexed_and_searched(
     ragqa: Run, options: list[str], tmp_path: Path
 ) -> None:
+    # Five commands, 20 s: most of each is torch being loaded.
     learn = ["--full", "--epochs", "10", "--batch", "8", "--rate", "0.003"]
     ran = ragqa("train", "mine", *options, *learn, env=ONE_THREAD)
     assert ran.returncode == 0, ran.stderr

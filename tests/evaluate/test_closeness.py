@@ -43,7 +43,10 @@ def part(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 @pytest.fixture(scope="module")
 def rows(part: tuple[Path, Path]) -> list[dict[str, Any]]:
-    """Each strategy with plain vectors, with four bits of all of them, and with what is kept by default."""
+    """Each strategy with plain vectors, with four bits of all of them, and with what is kept by default.
+
+    Half a minute: the documents are encoded and pooled anew for each.
+    """
     kinds = [StorageSettings(codec="int4", pool_factor=1), StorageSettings()]
     return list(compare(read_collection(*part), kinds))
 

@@ -230,6 +230,7 @@ def ask(db: Path, tmp_path: Path, proxy: Proxy) -> Iterator[Ask]:
 def test_no_question_is_lost_whatever_the_server_does(
     ask: Ask, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Half a minute: the server hangs, cuts off and refuses, and each is waited for and tried again.
     import llama_cpp
 
     # SmolLM2 in the process has no option for it, and would talk for minutes.
