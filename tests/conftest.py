@@ -119,6 +119,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: longest.get(item.path.name, len(longest)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def started() -> None:
+    """Start what commands are forked from before any test has a home of its own: it outlives them."""
+    starter.start()
+
+
 @pytest.fixture(autouse=True)
 def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give every test its own llm directory and home, and no keys, corpus, runs or hub."""

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
 # What most commands import.
@@ -47,6 +48,12 @@ def run(
             raise subprocess.TimeoutExpired(arguments, timeout, said.read(), told.read())
         output, errors = (file.read().decode() for file in (said, told))
     return subprocess.CompletedProcess(arguments, process.exitcode, output, errors)
+
+
+def start() -> None:
+    """Start the server, which keeps the environment that it finds here."""
+    _forking()
+    forkserver.ensure_running()
 
 
 @cache

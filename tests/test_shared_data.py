@@ -20,6 +20,8 @@ from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from tests.conftest import fill
 
+pytestmark = pytest.mark.slow
+
 # Characters: where a note says what it is about.
 BEGINNING = 1_500
 

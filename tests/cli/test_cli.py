@@ -253,6 +253,7 @@ def test_a_config_limits_documents_and_questions(ragqa: Run, tmp_path: Path) -> 
     assert refused.stderr == "Error: The question is 11 characters long; at most 10 are read.\n"
 
 
+@pytest.mark.slow
 def test_an_interrupted_index_stops_cleanly_and_goes_on_later(tmp_path: Path, ragqa: Run) -> None:
     total = 3 * COMMIT_EVERY
     rows = [f"{number},{'word ' * 40}{number}" for number in range(total)]

@@ -143,6 +143,7 @@ def test_a_second_writer_is_told_and_readers_go_on(notes: Path, tmp_path: Path) 
         assert other.document("tea.html") is None
 
 
+@pytest.mark.slow
 def test_a_killed_ingest_leaves_a_valid_file_and_resumes(tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("id,text\n" + "\n".join(f"{n},{'word ' * 300}{n}" for n in range(3000)))

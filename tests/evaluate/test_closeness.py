@@ -12,6 +12,8 @@ from ragqa.colbert.store import StorageSettings
 from ragqa.evaluate.storage import compare, read_collection
 from tests.conftest import fill
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS, DOCUMENTS = 40, 160
 
 

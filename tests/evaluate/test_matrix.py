@@ -436,6 +436,7 @@ def stored(path: Path) -> dict[tuple[int, int], str]:
         return {(run, place): created for run, place, created in rows}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(
     db: Path, tmp_path: Path, ragqa: Command
 ) -> None:

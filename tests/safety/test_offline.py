@@ -72,6 +72,7 @@ def test_what_no_python_sends_is_counted_where_the_system_can() -> None:
     assert int(sent) > 0
 
 
+@pytest.mark.slow
 def test_doctor_shows_what_it_did_without_network(db: Path, ragqa: Run) -> None:
     done = ragqa("doctor", "--offline-check", "--db", db, "--json")
     report = json.loads(done.stdout)

@@ -12,6 +12,8 @@ from ragqa.pipeline import Pipeline
 from tests.stress.crowd import Asked, answer_faults, ask, crowd, passages, search_faults, two_writers
 from tests.stress.material import Yard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Yard:

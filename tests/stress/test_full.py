@@ -17,6 +17,8 @@ from tests.stress.kills import INGEST
 from tests.stress.material import CHILD, Yard
 from tests.stress.state import copied, faults, read_state
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Yard:

@@ -45,6 +45,7 @@ def written(path: Path, text: str | bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_few_hundred_cases_of_every_kind(tmp_path: Path) -> None:
     patience = loader.PATIENCE_S
     for target in targets(tmp_path):

@@ -14,6 +14,8 @@ from tests.stress.kills import CASES, Case, kill
 from tests.stress.material import Yard
 from tests.stress.state import copied, faults, read_state
 
+pytestmark = pytest.mark.slow
+
 QUICK = [case for case in CASES if case.name in ("ingest --prune", "remove", "migration")]
 
 

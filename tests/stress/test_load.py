@@ -13,6 +13,8 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'ra
 from tests.stress.load import NOTES_QUESTIONS, Plan, run, slope
 from tests.stress.state import faults
 
+pytestmark = pytest.mark.slow
+
 
 def test_sixty_questions_with_faults_between_them_while_the_corpus_changes(tmp_path: Path) -> None:
     plan = Plan(questions=60, clients=4, share=0.15, warm_up=20, til=0, changing=4)
