@@ -87,15 +87,15 @@ load: install
 
 # Ratios of ragqa's times to those of what a user would otherwise call, in one run.
 bench: install
-	$(BIN)/python -m ragqa.evaluate.bench --data $(DATA) --folder .demo/bench
+	$(BIN)/python -m tests.workshop.bench --data $(DATA) --folder .demo/bench
 
 # How times, files and memory grow at 1,000, 10,000 and 100,000 passages: a quarter of an hour and more.
 growth: install
-	$(BIN)/python -m ragqa.evaluate.bench --data $(DATA) --folder .demo/bench/growth --only growth
+	$(BIN)/python -m tests.workshop.bench --data $(DATA) --folder .demo/bench/growth --only growth
 
 # Encoding on two Ray nodes, and LanceDB at 10,000, 100,000 and 1,000,000 passages: an hour, 10 GB.
 scale: install
-	$(BIN)/python -m ragqa.evaluate.scale --data $(DATA) --folder .demo/scale
+	$(BIN)/python -m tests.workshop.scale --data $(DATA) --folder .demo/scale
 
 # What every config that needs no model hub is worth on BEIR folders under DATA, any grade above 0 relevant.
 CONFIGS := fts dense hybrid fts-colbert hybrid-colbert default colbert-exact colbert-shortlist ragatouille

@@ -19,6 +19,7 @@ from ragqa.extras import USES, requirements_of
 from tests.conftest import write_notes
 
 ROOT = Path(__file__).parents[1]
+BUILD_HOOK = "ragqa/checkpoint/hatch_build.py"
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,9 @@ def test_a_wheel_holds_what_the_package_reads(wheel: Path) -> None:
     assert len(data) > 10
     assert {str(path.relative_to(ROOT)) for path in data} <= held
     assert "ragqa/checkpoint/all-MiniLM-L6-v2/model.safetensors" in held
+    # The workshop, where its constants are fitted, and what builds it stay at home.
+    code = {name for name in held if name.endswith(".py")}
+    assert code == {str(path.relative_to(ROOT)) for path in (ROOT / "ragqa").rglob("*.py")} - {BUILD_HOOK}
     for folder in ("configs", "prompts"):
         assert {f"ragqa/{folder}/{path.name}" for path in (ROOT / folder).glob("*.yaml")} <= held
 

@@ -23,7 +23,7 @@ PASSAGES = 10
 TYPICAL_LEAD = 0.15
 
 # A logistic regression over Signals, the intercept first, and the score that 5% of the answerable
-# questions fall below: fitted by `python -m ragqa.evaluate.answerable`, for the embedded encoder.
+# questions fall below: fitted by `python -m tests.workshop.answerable`, for the embedded encoder.
 WEIGHTS = (-8.86, 12.39, 12.36)
 THRESHOLD = 0.3
 

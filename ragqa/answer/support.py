@@ -63,7 +63,7 @@ class SupportModel:
         return 1 / (1 + math.exp(-max(min(logit, 30.0), -30.0)))
 
 
-# Fitted by `python -m ragqa.evaluate.support` to statements on XQuAD and NQ passages, right and wrong ones
+# Fitted by `python -m tests.workshop.support` to statements on XQuAD and NQ passages, right and wrong ones
 # weighing the same.
 MODEL = SupportModel(Features(similar=4.45, said=1.82, numbers=-3.32, names=-3.74), intercept=-2.89)
 SUPPORTED = 0.5

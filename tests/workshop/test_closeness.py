@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ragqa.colbert.store import StorageSettings
-from ragqa.evaluate.storage import compare, read_collection
 from tests.conftest import fill
+from tests.workshop.storage import compare, read_collection
 
 pytestmark = pytest.mark.slow
 

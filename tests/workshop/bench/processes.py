@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ragqa.errors import RagqaError
-from ragqa.evaluate.bench.late_interaction import opened
-from ragqa.evaluate.bench.material import Material
-from ragqa.evaluate.bench.measure import Row, peak_bytes, percentile, process_s, python, ragqa
 from ragqa.pipeline import Pipeline
+from tests.workshop.bench.late_interaction import opened
+from tests.workshop.bench.material import Material
+from tests.workshop.bench.measure import Row, peak_bytes, percentile, process_s, python, ragqa
 
 RUNS = 7
 QUESTION = "what is shot-scraper?"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from ragqa.errors import UsageError
-from ragqa.evaluate.bench.encoding import encoder_flops
-from ragqa.evaluate.bench.material import prepare
-from ragqa.evaluate.bench.measure import Row, paired, peak_bytes, percentile
-from ragqa.evaluate.bench.report import line, markdown, quantity, write
 from ragqa.evaluate.environment import machine
+from tests.workshop.bench.encoding import encoder_flops
+from tests.workshop.bench.material import prepare
+from tests.workshop.bench.measure import Row, paired, peak_bytes, percentile
+from tests.workshop.bench.report import line, markdown, quantity, write
 
 
 def test_pairs_warm_up_both_sides_and_compare_pair_by_pair() -> None:

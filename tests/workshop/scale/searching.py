@@ -12,18 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ragqa.evaluate.bench.measure import percentile
-from ragqa.evaluate.scale.grown import Grower, copy_collection
-from ragqa.evaluate.scale.material import (
-    MODEL,
-    TOKENS_UP_TO,
-    Material,
-    config,
-    lance_config,
-    pushed_config,
-    sqlite_config,
-)
-from ragqa.evaluate.scale.readers import Reading, read_side_by_side
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.colbert import ColbertReranker
@@ -33,6 +21,18 @@ from ragqa.scale import dataset
 from ragqa.scale.dataset import connect
 from ragqa.scale.layout import TABLE
 from ragqa.scale.push import push
+from tests.workshop.bench.measure import percentile
+from tests.workshop.scale.grown import Grower, copy_collection
+from tests.workshop.scale.material import (
+    MODEL,
+    TOKENS_UP_TO,
+    Material,
+    config,
+    lance_config,
+    pushed_config,
+    sqlite_config,
+)
+from tests.workshop.scale.readers import Reading, read_side_by_side
 
 K = 10
 READERS = (1, 4, 8)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from ragqa.evaluate.fusions import fused_quality, leave_one_out, settings
 from ragqa.types import Hit, Passage
+from tests.workshop.fusions import fused_quality, leave_one_out, settings
 
 
 def test_what_is_chosen_without_a_collection_does_not_look_at_it() -> None:

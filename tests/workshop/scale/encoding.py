@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ragqa.evaluate.scale.material import Material, config, sqlite_config
 from ragqa.operations import build_index, missing_passages
 from ragqa.pipeline import Pipeline
+from tests.workshop.scale.material import Material, config, sqlite_config
 
 # Kept in the cluster's shared memory at most: a few batches are on their way.
 STORE_BYTES = 256 * 2**20

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ragqa.evaluate.bench.late_interaction import opened
-from ragqa.evaluate.bench.material import Material
-from ragqa.evaluate.bench.measure import Row, paired
 from ragqa.retrieve.fts import FullTextRetriever
 from ragqa.retrieve.matrix import DenseMatrix
 from ragqa.retrieve.ranking import best
+from tests.workshop.bench.late_interaction import opened
+from tests.workshop.bench.material import Material
+from tests.workshop.bench.measure import Row, paired
 
 K = 10
 # A corpus that is too large to encode in a benchmark: random unit vectors, of which only times are asked.

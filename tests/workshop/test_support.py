@@ -14,7 +14,11 @@ from ragqa.answer.claims import content_words, unmarked
 from ragqa.answer.support import MODEL, Claim, Features, SupportChecker
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import JudgedQuestion
-from ragqa.evaluate.statements import (
+from ragqa.operations import build_index
+from ragqa.pipeline import Pipeline
+from ragqa.types import ContextBlock, Passage, Verdict
+from tests.conftest import fill, needs_sklearn
+from tests.workshop.statements import (
     OWN_WORDS,
     VERBATIM,
     Statement,
@@ -24,7 +28,7 @@ from ragqa.evaluate.statements import (
     statements,
     strange,
 )
-from ragqa.evaluate.support import (
+from tests.workshop.support import (
     EXTRACTED,
     TOO_FEW,
     Checked,
@@ -35,10 +39,6 @@ from ragqa.evaluate.support import (
     rows,
     summary,
 )
-from ragqa.operations import build_index
-from ragqa.pipeline import Pipeline
-from ragqa.types import ContextBlock, Passage, Verdict
-from tests.conftest import fill, needs_sklearn
 
 QUESTIONS = [
     ("How many grams of beans are used for one litre?", "60", "coffee.md"),
@@ -240,7 +240,7 @@ def test_nothing_is_fitted_to_right_statements_alone() -> None:
 
 @needs_sklearn
 def test_the_command_prints_a_table_and_models(folder: Path, db: Path) -> None:
-    command = [sys.executable, "-m", "ragqa.evaluate.support", f"{folder / 'questions.jsonl'}={db}"]
+    command = [sys.executable, "-m", "tests.workshop.support", f"{folder / 'questions.jsonl'}={db}"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert said.returncode == 0, said.stderr
     assert "| asked | verbatim | supported |" in said.stdout
@@ -250,7 +250,7 @@ def test_the_command_prints_a_table_and_models(folder: Path, db: Path) -> None:
 
 
 def test_the_command_says_what_is_wrong_with_its_argument(folder: Path) -> None:
-    command = [sys.executable, "-m", "ragqa.evaluate.support", str(folder)]
+    command = [sys.executable, "-m", "tests.workshop.support", str(folder)]
     said = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert said.returncode == 2
     assert "is not QUESTIONS=CORPUS" in said.stderr

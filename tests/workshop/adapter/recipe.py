@@ -1,10 +1,10 @@
-"""The recipe of the embedded model's adapter: `python -m ragqa.train.embedded ../shared/data`.
+"""The recipe of the embedded model's adapter: `python -m tests.workshop.adapter.recipe ../shared/data`.
 
 The model as it was published is the teacher, and what is learned is to say the same in a few bytes: every
 text is pooled and quantised as it will be stored before it is compared. A loop of its own and no Trainer,
 because that happens between a forward pass and its loss, and because on few cores that others use too,
 parts of a batch on a thread each wait less for one another than threads within every operation.
-embedded.md beside this file says what each run was worth.
+docs/adapter.md says what each run was worth.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import typer
 from ragqa import embedded
 from ragqa.colbert.pooling import cluster
 from ragqa.colbert.quantise import Codec, decode, encode
-from ragqa.train.embedded_pairs import KINDS, Material, Pair, make_pairs, sampled
+from tests.workshop.adapter.pairs import KINDS, Material, Pair, make_pairs, sampled
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ragqa.train.low_rank import Encoded, Model
+    from tests.workshop.adapter.low_rank import Encoded, Model
 
 QUERY_TOKENS = 48
 # Of each kind, for a look at what was held out: queries, and texts that are not their answers.
@@ -237,7 +237,7 @@ def train(
     """
     import torch
 
-    from ragqa.train.low_rank import Model
+    from tests.workshop.adapter.low_rank import Model
 
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)

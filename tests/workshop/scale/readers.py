@@ -1,4 +1,4 @@
-"""Processes that ask a corpus or a dataset side by side: `python -m ragqa.evaluate.scale.readers`.
+"""Processes that ask a corpus or a dataset side by side: `python -m tests.workshop.scale.readers`.
 
 Each one reads a line of JSON, says that it is ready after some questions to warm up, and begins when it is
 told to, so that all of them ask at the same time.
@@ -40,7 +40,7 @@ def read_side_by_side(
 ) -> Reading:
     """Ask all questions in each of so many processes at once; raises CalledProcessError when one fails."""
     work = json.dumps({"config": config, "db": db, "questions": list(questions)})
-    command = [sys.executable, "-m", "ragqa.evaluate.scale.readers"]
+    command = [sys.executable, "-m", "tests.workshop.scale.readers"]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(readers)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ragqa.evaluate.bench.measure import Row, Unit
+from tests.workshop.bench.measure import Row, Unit
 
 HEADINGS = ("work", "ragqa", "peer", "peer's", "times better", "to reach", "")
 

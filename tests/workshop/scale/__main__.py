@@ -1,4 +1,4 @@
-"""`python -m ragqa.evaluate.scale`: encode on two nodes, push, grow, search; print the table as it grows."""
+"""`python -m tests.workshop.scale`: encode on two nodes, push, grow, search; print the table as it grows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer
 
 from ragqa.cli.run import run
 from ragqa.evaluate.environment import machine
-from ragqa.evaluate.scale import encoding, searching
-from ragqa.evaluate.scale.material import SIZES, Material, prepare
+from tests.workshop.scale import encoding, searching
+from tests.workshop.scale.material import SIZES, Material, prepare
 
 WORKS: dict[str, Callable[[Material], Iterator[tuple[str, str]]]] = {
     "encode": encoding.two_nodes,

@@ -9,10 +9,10 @@ import pytest
 
 from ragqa.colbert.quantise import decode
 from ragqa.corpus.database import Corpus
-from ragqa.evaluate.scale.grown import Grower
-from ragqa.evaluate.scale.readers import read_side_by_side
-from ragqa.evaluate.scale.searching import _stores
 from ragqa.pipeline import Pipeline
+from tests.workshop.scale.grown import Grower
+from tests.workshop.scale.readers import read_side_by_side
+from tests.workshop.scale.searching import _stores
 
 SIZE = 11
 

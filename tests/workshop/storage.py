@@ -1,4 +1,4 @@
-"""`python -m ragqa.evaluate.storage`: what ways of keeping token vectors cost, in bytes, quality, time.
+"""`python -m tests.workshop.storage`: what ways of keeping token vectors cost, in bytes, quality, time.
 
 Every way orders the same candidates, whose vectors are encoded once, in float32; the first way keeps
 them as they are, and the others are compared with it.
@@ -29,7 +29,6 @@ from ragqa.config import load_config
 from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import DIMENSIONS, count_tokens
-from ragqa.evaluate.fusions import METRIC
 from ragqa.evaluate.metrics import document_scores, ranked_documents, retrieval_measure
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.runs import DEPTH
@@ -37,6 +36,7 @@ from ragqa.pipeline import Pipeline
 from ragqa.rerank.colbert import STAGE, ColbertSettings
 from ragqa.rerank.order import reorder
 from ragqa.types import Hit, Passage
+from tests.workshop.fusions import METRIC
 
 STRATEGIES = ("fts-colbert", "default")
 WAYS = (

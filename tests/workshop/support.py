@@ -1,4 +1,4 @@
-"""`python -m ragqa.evaluate.support`: how far the check of answers against their passages can be trusted.
+"""`python -m tests.workshop.support`: how far the check of answers against their passages can be trusted.
 
 It checks statements known to be right or wrong against what the config `default` finds. The
 documents of each collection are halved: a model of support is fitted to one half of each, and the
@@ -26,11 +26,11 @@ from ragqa.answer.support import MODEL, SUPPORTED, Features, SupportModel, verdi
 from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
-from ragqa.evaluate.fitting import Collections, Seed, Transfer, is_fitted, logistic, parse_collection
 from ragqa.evaluate.questions import JudgedQuestion, load_questions
-from ragqa.evaluate.statements import OWN_WORDS, VERBATIM, Statement, Strange, statements, strange
 from ragqa.pipeline import Pipeline
 from ragqa.types import Context, Verdict
+from tests.workshop.fitting import Collections, Seed, Transfer, is_fitted, logistic, parse_collection
+from tests.workshop.statements import OWN_WORDS, VERBATIM, Statement, Strange, statements, strange
 
 SENTENCES = 2
 EXTRACTED = "answer of extractive"

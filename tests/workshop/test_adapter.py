@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragqa.train import embedded_pairs
-from ragqa.train.embedded_pairs import Material, Pair, docstring_pairs, document_pairs, question_pairs
 from ragqa.types import Passage
+from tests.workshop.adapter import pairs as pair_kinds
+from tests.workshop.adapter.pairs import Material, Pair, docstring_pairs, document_pairs, question_pairs
 
 WORDS = [
     "apple",
@@ -84,7 +84,7 @@ def test_docstrings_give_summaries_and_prose(tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture
 def material(monkeypatch: pytest.MonkeyPatch) -> Material:
-    monkeypatch.setattr(embedded_pairs, "KINDS", {"notes": 1.0})
+    monkeypatch.setattr(pair_kinds, "KINDS", {"notes": 1.0})
     rng = np.random.default_rng(1)
     pairs = []
     for number in range(240):
@@ -94,9 +94,9 @@ def material(monkeypatch: pytest.MonkeyPatch) -> Material:
 
 
 def test_a_sample_has_of_each_kind_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_pairs, "KINDS", {"a": 0.5, "b": 0.3, "c": 0.2})
+    monkeypatch.setattr(pair_kinds, "KINDS", {"a": 0.5, "b": 0.3, "c": 0.2})
     pairs = [Pair(kind, f"{kind}{number}", "d", "t") for kind in "ab" for number in range(40)]
-    drawn = embedded_pairs.sampled(pairs, 60, np.random.default_rng(0))
+    drawn = pair_kinds.sampled(pairs, 60, np.random.default_rng(0))
     assert [sum(pair.kind == kind for pair in drawn) for kind in "abc"] == [30, 18, 0]
     assert len(set(drawn)) == 48
 
@@ -115,7 +115,7 @@ def test_gradients_of_the_factors_are_those_of_plain_products() -> None:
     import torch
     from torch.nn.functional import linear
 
-    from ragqa.train.low_rank import SCALE, LowRankLinear
+    from tests.workshop.adapter.low_rank import SCALE, LowRankLinear
 
     torch.manual_seed(0)
     layer = LowRankLinear(torch.nn.Linear(6, 5), 2)
@@ -133,7 +133,7 @@ def test_stored_vectors_are_those_of_the_store_and_let_gradients_through() -> No
 
     from ragqa.colbert.pooling import cluster, pool
     from ragqa.colbert.quantise import decode, encode
-    from ragqa.train.embedded import Recipe, best_matches, stored
+    from tests.workshop.adapter.recipe import Recipe, best_matches, stored
 
     torch.manual_seed(0)
     recipe = Recipe(codec="int4", pool_factor=2)
@@ -156,9 +156,9 @@ def test_stored_vectors_are_those_of_the_store_and_let_gradients_through() -> No
 def test_training_makes_an_adapter_that_says_what_the_published_model_says(material: Material) -> None:
     import torch
 
-    from ragqa.train import embedded as recipe_of
-    from ragqa.train.embedded import Published, Recipe, whole_loss
-    from ragqa.train.low_rank import Model
+    from tests.workshop.adapter import recipe as recipe_of
+    from tests.workshop.adapter.low_rank import Model
+    from tests.workshop.adapter.recipe import Published, Recipe, whole_loss
 
     recipe = Recipe(steps=10, projection_steps=5, pairs=8, rank=4, dimensions=32, tokens=16, rate=5e-3)
     batch, kept = list(range(0, 32, 2)), []
@@ -197,8 +197,8 @@ def test_training_makes_an_adapter_that_says_what_the_published_model_says(mater
 def test_the_projection_alone_is_trained_first(material: Material) -> None:
     import torch
 
-    from ragqa.train import embedded as recipe_of
-    from ragqa.train.low_rank import Model
+    from tests.workshop.adapter import recipe as recipe_of
+    from tests.workshop.adapter.low_rank import Model
 
     recipe = recipe_of.Recipe(projection_steps=40, dimensions=32, tokens=16, pairs=8)
     model = Model(2, 32)

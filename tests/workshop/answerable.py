@@ -1,4 +1,4 @@
-"""`python -m ragqa.evaluate.answerable`: how well questions without an answer are told before asking a model.
+"""`python -m tests.workshop.answerable`: how well questions without an answer are told before asking a model.
 
 Where the relevant documents are taken out of what was found, the best of the rest remain: passages about
 the same thing that do not hold the answer. It fits on one half of the documents and reports on the other.
@@ -19,11 +19,11 @@ from ragqa.answer.evidence import EvidenceReader, rank_sentences
 from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.evaluate.answers import contains_answer
-from ragqa.evaluate.fitting import Collections, Column, Seed, Transfer, is_fitted, logistic, parse_collection
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet, load_questions
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.types import Hit
+from tests.workshop.fitting import Collections, Column, Seed, Transfer, is_fitted, logistic, parse_collection
 
 # What is asked of a corpus, and what an answerable and each unanswerable kind weighs in the fit.
 ANSWERABLE, REMOVED, FOREIGN, OWN = "answerable", "removed", "foreign", "unanswerable"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ragqa.answer.sentences import split_sentences
 from ragqa.corpus.database import Corpus
-from ragqa.evaluate.bench.late_interaction import opened
-from ragqa.evaluate.bench.material import Material
-from ragqa.evaluate.bench.measure import Row, peak_bytes, ragqa
+from tests.workshop.bench.late_interaction import opened
+from tests.workshop.bench.material import Material
+from tests.workshop.bench.measure import Row, peak_bytes, ragqa
 
 SIZES = (1_000, 10_000, 100_000)
 SENTENCES = 2

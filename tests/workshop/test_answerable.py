@@ -9,10 +9,10 @@ import pytest
 
 from ragqa.answer.answerable import THRESHOLD, WEIGHTS, Signals
 from ragqa.errors import UsageError
-from ragqa.evaluate.answerable import Case, Model, cases_of, fit, report, separation, table
-from ragqa.evaluate.fitting import is_fitted
 from ragqa.evaluate.questions import JudgedQuestion
 from tests.conftest import needs_sklearn
+from tests.workshop.answerable import Case, Model, cases_of, fit, report, separation, table
+from tests.workshop.fitting import is_fitted
 
 TEA = JudgedQuestion("tea", "How warm is green tea steeped?", {"tea.html": 1}, ("70 degrees",))
 TYRE = JudgedQuestion("tyre", "What mends a flat tyre?", {"bicycle.md": 1}, ("patch",))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ragqa.colbert.store import StorageSettings
-from ragqa.evaluate.storage import compare, read_collection
+from tests.workshop.storage import compare, read_collection
 
 
 def test_every_way_of_storing_is_compared_with_plain_vectors(db: Path, tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ from ragqa.corpus.ingest import ingest
 from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.device import Compute
 from ragqa.embedded import count_tokens
-from ragqa.evaluate.bench.material import Material
-from ragqa.evaluate.bench.measure import Row, paired, timed
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.stages import Reranker
 from ragqa.types import Hit, Passage
+from tests.workshop.bench.material import Material
+from tests.workshop.bench.measure import Row, paired, timed
 
 # How many passages RAGatouille indexes: it takes minutes for them.
 INDEXED = 1000

@@ -10,9 +10,9 @@ from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.onnx_graph import LAYERS
 from ragqa.corpus.derived import indexed_text
 from ragqa.device import Compute
-from ragqa.evaluate.bench.late_interaction import all_passages, opened
-from ragqa.evaluate.bench.material import Material
-from ragqa.evaluate.bench.measure import Row, matmul_flops, paired
+from tests.workshop.bench.late_interaction import all_passages, opened
+from tests.workshop.bench.material import Material
+from tests.workshop.bench.measure import Row, matmul_flops, paired
 
 PASSAGES = 384
 BATCH = 32

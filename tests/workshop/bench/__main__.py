@@ -1,4 +1,4 @@
-"""`python -m ragqa.evaluate.bench`: run the benchmarks and print the table as it grows."""
+"""`python -m tests.workshop.bench`: run the benchmarks and print the table as it grows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 
 from ragqa.cli.run import run
 from ragqa.errors import UsageError, unknown_name
-from ragqa.evaluate.bench import encoding, first_stages, growth, late_interaction, processes, report
-from ragqa.evaluate.bench.material import Material, prepare
-from ragqa.evaluate.bench.measure import Row
 from ragqa.evaluate.environment import machine
+from tests.workshop.bench import encoding, first_stages, growth, late_interaction, processes, report
+from tests.workshop.bench.material import Material, prepare
+from tests.workshop.bench.measure import Row
 
 WORKS: dict[str, Callable[[Material], Iterator[Row]]] = {
     "cold": processes.cold_starts,

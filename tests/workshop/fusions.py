@@ -1,4 +1,4 @@
-"""`python -m ragqa.evaluate.fusions`: which fusion of full text, embeddings and ColBERT to ship.
+"""`python -m tests.workshop.fusions`: which fusion of full text, embeddings and ColBERT to ship.
 
 Every setting fuses the same candidates, so that each question is searched once. What a setting is
 worth on collections that it was not chosen on is shown by leaving each collection out in turn.
