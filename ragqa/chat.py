@@ -101,8 +101,8 @@ class Chat:
             written.append(piece)
             on_text(piece)
 
-        request = self.pipeline.request(
-            self.pipeline.search(question), self._model, self._options, conversation=self.conversation
+        request = self.pipeline.request_for(
+            question, self._model, self._options, conversation=self.conversation
         )
         try:
             answer = request.send(log=self._log, note=self._note, on_text=write, on_sentence=on_sentence)

@@ -133,7 +133,7 @@ class Library:
             go_on(stopped)
             pipeline = self._pipeline(config)
             chosen, options = self._model(pipeline, model)
-            request = pipeline.request(pipeline.search(question), chosen, options)
+            request = pipeline.request_for(question, chosen, options)
         free = is_remote(chosen) or isinstance(chosen, Extractive)
         with nullcontext() if free else held(self._answering, stopped):
             go_on(stopped)
@@ -215,8 +215,7 @@ def reading(db: Path | str | None) -> Iterator[Corpus]:
     from ragqa.corpus.database import Corpus
     from ragqa.files import default_corpus
 
-    with Corpus.open(default_corpus() if db is None else db) as corpus:
-        corpus.connection.execute("BEGIN")
+    with Corpus.open(default_corpus() if db is None else db) as corpus, corpus.snapshot():
         yield corpus
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -168,13 +169,31 @@ class Pipeline:
 
     # -- questions ----------------------------------------------------------------------------
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Have one question read one state of the corpus, from the first stage to the citations.
+
+        What a first stage lacks is made before; what is written meanwhile is for the next question. Raises
+        UsageError for a corpus cut otherwise than the config wants.
+        """
+        if self.corpus.in_snapshot:
+            yield
+            return
+        check_chunking(self.corpus, self.config.chunk)
+        for stage in derived_stages(self.config.retrieve.type, self.retriever).values():
+            stage.prepare()
+        with self.corpus.snapshot():
+            yield
+
     def search(self, question: str, k: int | None = None) -> SearchResult:
         """Return the best `k` passages (the config's `k` by default).
 
         Raises UsageError for an empty or endless question, and for a corpus cut otherwise than the
         config wants.
         """
-        return self.rerank(self.candidates(question, k), k)
+        question = self._checked(question)
+        with self.snapshot():
+            return self.rerank(self.candidates(question, k), k)
 
     def candidates(self, question: str, k: int | None = None) -> SearchResult:
         """Return what the first stage finds: as many passages as the second is to put in order for `k`.
@@ -209,8 +228,9 @@ class Pipeline:
         from ragqa.answer.models import ROOMY_FIT, find_model, fit
 
         fitting = fit(find_model(model)) if model else ROOMY_FIT
-        result = self.search(question)
-        return result, self.preparation.context(result, fitting, model or "the model")
+        with self.snapshot():
+            result = self.search(question)
+            return result, self.preparation.context(result, fitting, model or "the model")
 
     def ask(
         self,
@@ -234,9 +254,7 @@ class Pipeline:
         question = self._checked(question)
         # What can be wrong with the request is said before anything is searched.
         chosen, settings = self.model(model, options)
-        result = self.search(question)
-        on_search(result)
-        request = self.request(result, chosen, settings, conversation=conversation)
+        request = self.request_for(question, chosen, settings, conversation=conversation, on_search=on_search)
         return request.send(log=log, note=self._resources.note, on_text=on_text, on_sentence=on_sentence)
 
     def stream(
@@ -255,7 +273,7 @@ class Pipeline:
         from ragqa.answer.stream import StreamedAnswer
 
         chosen, settings = self.model(model, options)
-        request = self.request(self.search(question), chosen, settings, conversation=conversation)
+        request = self.request_for(question, chosen, settings, conversation=conversation)
         return StreamedAnswer(request.stream(log=log, note=self._resources.note))
 
     def follow_up(
@@ -288,6 +306,25 @@ class Pipeline:
     def own_options(self, model: str | None) -> Mapping[str, Any]:
         """Return the config's options: they are for the config's model, and another one gets none."""
         return self.config.options if model in (None, self.config.model) else {}
+
+    def request_for(
+        self,
+        question: str,
+        model: llm.Model,
+        options: Mapping[str, Any],
+        *,
+        conversation: Conversation | None = None,
+        on_search: Callable[[SearchResult], None] = lambda result: None,
+    ) -> ModelRequest:
+        """Return what `model` is to be sent for `question`: everything that the corpus is needed for.
+
+        All of it is read from one state of the corpus. `on_search` is told the hits. Raises what `search`
+        and `request` raise.
+        """
+        with self.snapshot():
+            result = self.search(question)
+            on_search(result)
+            return self.request(result, model, options, conversation=conversation)
 
     def request(
         self,

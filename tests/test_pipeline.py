@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +9,17 @@ import pytest
 
 from ragqa import Pipeline
 from ragqa.answer.refusal import REFUSAL
-from ragqa.config import MAX_QUESTION, load_config, parse_config
+from ragqa.config import MAX_QUESTION, ChunkSettings, load_config, parse_config
 from ragqa.corpus.database import Corpus
+from ragqa.corpus.ingest import ingest
+from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.device import Compute
-from ragqa.errors import RagqaError, UsageError
+from ragqa.errors import BusyError, RagqaError, UsageError
+from ragqa.explain.explanation import explain
 from ragqa.operations import build_index
 from ragqa.pipeline import check_question
+from ragqa.types import Passage
+from tests.conftest import fill
 
 QUESTION = "How many grams of beans for one litre of water?"
 
@@ -221,3 +226,58 @@ def test_a_prompt_is_read_once_however_many_questions_it_serves(
     for _ in range(2):
         pipeline.ask(QUESTION, model="fake")
     assert read == ["concise"]
+
+
+QUESTIONS_OF = {
+    "search": lambda pipeline: pipeline.search(TEA).hits,
+    "context": lambda pipeline: pipeline.context(TEA)[1].blocks,
+    "ask": lambda pipeline: pipeline.ask(TEA, model="extractive", log=False).citations,
+    "stream": lambda pipeline: [*pipeline.stream(TEA, model="extractive", log=False)],
+    "explain": lambda pipeline: explain(pipeline, TEA).hits,
+}
+TEA = "How warm is green tea steeped?"
+
+
+@pytest.mark.parametrize("config", ["fts", "dense", "default"])
+@pytest.mark.parametrize("way", QUESTIONS_OF)
+def test_a_document_that_is_replaced_amid_a_question_leaves_no_hole_in_it(
+    way: str, config: str, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys of passages are found by one statement and read by another; a writer once came between."""
+    (tmp_path / "tea.html").write_text("<h1>Brewing tea</h1><p>Green tea wants 75 degrees.</p>")
+    read = Corpus.passages
+
+    def replace_tea() -> None:
+        with Corpus.open(db) as other:
+            sources = open_sources([str(tmp_path / "tea.html")], Fields())
+            assert ingest(other, sources, ChunkSettings(), take_over=True).replaced == 1
+
+    writers = iter([replace_tea])
+
+    def passages(corpus: Corpus, rowids: Sequence[int]) -> list[Passage]:
+        next(writers, lambda: None)()
+        return read(corpus, rowids)
+
+    with Pipeline.from_config(config, db) as pipeline:
+        before = QUESTIONS_OF[way](pipeline)
+        monkeypatch.setattr(Corpus, "passages", passages)
+        assert len(QUESTIONS_OF[way](pipeline)) == len(before) > 0
+        # The next question sees what was written.
+        assert any("75 degrees" in hit.passage.text for hit in pipeline.search(TEA).hits)
+
+
+def test_vectors_that_a_question_lacked_are_kept_when_it_is_answered(notes: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "new.db", notes)
+    with Pipeline.from_config("fts-colbert", tmp_path / "new.db") as pipeline:
+        found = pipeline.search(TEA).hits
+        assert found
+        query = "SELECT count(*) FROM token_vectors"
+        assert pipeline.corpus.connection.execute(query).fetchone()[0] == len(found)
+        assert not pipeline.corpus.connection.in_transaction
+
+
+def test_nothing_is_written_in_a_snapshot(corpus: Corpus) -> None:
+    with corpus.snapshot(), corpus.snapshot(), pytest.raises(BusyError), corpus.writing():
+        pass
+    with corpus.writing(), corpus.transaction():
+        corpus.set_setting("chunk", corpus.setting("chunk"))

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,6 +60,8 @@ class Corpus:
         self.connection = connection
         self._lock = FileLock(f"{path}.lock")
         self._folder: TemporaryDirectory[str] | None = None
+        self.in_snapshot = False
+        self._afterwards: list[Callable[[], None]] = []
         # Where rows of passages lie that this file has not.
         self.elsewhere: list[RowSource] = []
 
@@ -185,9 +187,11 @@ class Corpus:
     def writing(self, *, wait_s: float = BUSY_TIMEOUT_S) -> Iterator[None]:
         """Be the only process that writes to this corpus while the block runs.
 
-        Raises RagqaError when the corpus is read-only or another process keeps writing for `wait_s`.
-        The lock belongs to the process, so a killed one leaves none behind.
+        Raises RagqaError when the corpus is read-only or another process keeps writing for `wait_s`, and
+        within a snapshot. The lock belongs to the process, so a killed one leaves none behind.
         """
+        if self.in_snapshot:
+            raise BusyError(f"A question is reading {self.path}. Try again when it is answered.")
         if not self.writable:
             raise RagqaError(f"The corpus {self.path} cannot be written: it or its folder is read-only.")
         try:
@@ -215,6 +219,37 @@ class Corpus:
             raise
         finally:
             self.connection.execute("PRAGMA trusted_schema = OFF")
+
+    # -- snapshots ----------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Have all that the block reads be of one state of the file, whatever is written meanwhile.
+
+        Within another such block it is that one's state. Nothing is written in it: see `afterwards`.
+        """
+        if self.in_snapshot:
+            yield
+            return
+        self.in_snapshot = True
+        try:
+            self.connection.execute("BEGIN")
+            # The state is that of the first read.
+            self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            yield
+        finally:
+            self.in_snapshot = False
+            self.connection.rollback()
+            waiting, self._afterwards = self._afterwards, []
+        for write in waiting:
+            write()
+
+    def afterwards(self, write: Callable[[], None]) -> None:
+        """Call `write` at once, or within a snapshot when that ends, unless it ends with an error."""
+        if self.in_snapshot:
+            self._afterwards.append(write)
+        else:
+            write()
 
     # -- settings -----------------------------------------------------------------------------
 

@@ -276,7 +276,7 @@ class PassageStore(ABC):
         ours = sum(passage.rowid >= 0 for passage in encoded)
         if ours:
             self.note(f"Passages without {self.what}: {ours:,}, made now (ragqa index does it once).")
-        self._store_if_free(made)
+        self.corpus.afterwards(lambda: self._store_if_free(made))
         return made
 
     def _store_if_free(self, made: Mapping[int, Row]) -> None:

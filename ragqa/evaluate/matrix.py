@@ -112,9 +112,10 @@ class Searcher:
         stage = config.retrieve.model_dump_json()
         corpus = "" if needs_no_corpus(config.retrieve) else pipeline.corpus.path
         key = str((corpus, stage, config.where, config.device, config.dtype, config.candidates, depth))
-        if key not in first_stages:
-            first_stages[key] = pipeline.candidates(text, depth)
-        result = pipeline.rerank(first_stages[key], depth)
+        with pipeline.snapshot():
+            if key not in first_stages:
+                first_stages[key] = pipeline.candidates(text, depth)
+            result = pipeline.rerank(first_stages[key], depth)
         encode = {} if encode_ms is None else {ENCODE: encode_ms}
         return SearchResult(result.question, config.name, result.hits, {**encode, **result.timings_ms})
 

@@ -34,6 +34,13 @@ def explain(
     if document is not None:
         # Half a character is in no id, and SQLite cannot be asked for it.
         document = document.encode("utf-8", "replace").decode("utf-8")
+    with pipeline.snapshot():
+        return _explain(pipeline, question, k, document, passages)
+
+
+def _explain(
+    pipeline: Pipeline, question: str, k: int | None, document: str | None, passages: Collection[str]
+) -> Explanation:
     # A document's passages get the ranks of an ordinary search, however many of them are shown.
     found = pipeline.candidates(question, k if document is None else None)
     k = k or pipeline.config.k

@@ -119,8 +119,7 @@ class Engine:
         """Put one question through everything that a config needs, short of the answer."""
         model = self.models.get(self.model or self.configs[name].model).model(lambda: False)
         with self._pools[name].borrow(lambda: False) as pipeline:
-            found = pipeline.search("What is this about?")
-            pipeline.request(found, model, {})
+            pipeline.request_for("What is this about?", model, {})
 
     def _wait(self, config: str, tell: Tell, stopped: Stopped) -> None:
         if self._warm[config].is_set():
@@ -151,10 +150,12 @@ class Engine:
         with self._pools[asked.config].borrow(stopped) as pipeline:
             options = check_options(model, pipeline.own_options(asked.model))
             pipeline.prompt_text(model)
-            result = pipeline.search(asked.question)
-            tell(Found(result))
-            go_on(stopped)
-            request = pipeline.request(result, model, options)
+
+            def on_search(result: SearchResult) -> None:
+                tell(Found(result))
+                go_on(stopped)
+
+            request = pipeline.request_for(asked.question, model, options, on_search=on_search)
         tell(Given(request.context))
 
         # The pipeline is free again: what needs the corpus is done, and answers come side by side.
