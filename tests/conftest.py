@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -90,6 +91,12 @@ LONGEST = (
     "test_packaging.py",
 )
 LACKING = {extra.name: extra for extra in extras() if extra.missing}
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C: a shell has what it starts in the background ignore it, and all that tests start as well."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -131,8 +131,15 @@ def rechunk_documents(
 
 
 def content_hash(document: Document) -> str:
-    """Return the SHA-256 of everything that a document says of itself."""
-    parts = [document.title, document.text, document.source, document.format, dict(document.metadata)]
+    """Return the SHA-256 of everything that a document says of itself, its file's time apart."""
+    metadata = dict(document.metadata)
+    if document.dated_by_file:
+        del metadata["modified"]
+    return _hash(document, metadata)
+
+
+def _hash(document: Document, metadata: Mapping[str, Any]) -> str:
+    parts = [document.title, document.text, document.source, document.format, dict(metadata)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -178,7 +185,9 @@ class _Writer:
         if row and row[2] != origin and not self.take_over:
             reason = f"its id belongs to a document from {row[2]} (--id-prefix or --take-over)"
             self.report.skipped.append(Skipped(document.id, reason))
-        elif row and (row[1], row[2]) == (digest, origin):
+        elif row and row[2] == origin and row[1] in (digest, _hash(document, document.metadata)):
+            # The second: a file's time once was hashed with what it says.
+            self._touch(row[0], document, digest)
             self.report.unchanged += 1
         else:
             rowid = self._write(document, digest, origin)
@@ -188,6 +197,15 @@ class _Writer:
             else:
                 self.report.added += 1
 
+    def _touch(self, rowid: int, document: Document, digest: str) -> None:
+        """Note a document's metadata, of which its file's time may have changed and nothing else."""
+        values = [_metadata(document), digest]
+        self.corpus.connection.execute(
+            "UPDATE documents SET metadata = ?, content_hash = ?"
+            " WHERE rowid = ? AND (metadata, content_hash) != (?, ?)",
+            [*values, rowid, *values],
+        )
+
     def _write(self, document: Document, digest: str, origin: str) -> int:
         values = {
             "id": document.id,
@@ -195,7 +213,7 @@ class _Writer:
             "text": document.text,
             "format": document.format,
             "source": document.source,
-            "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
+            "metadata": _metadata(document),
             "origin": origin,
             "content_hash": digest,
             "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -209,6 +227,10 @@ class _Writer:
             values,
         )
         return int(cursor.fetchone()[0])
+
+
+def _metadata(document: Document) -> str:
+    return json.dumps(dict(document.metadata), ensure_ascii=False)
 
 
 def _cutting(chunk: ChunkSettings) -> dict[str, int]:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from ragqa.config import ChunkSettings
 from ragqa.corpus import ingest as ingest_module
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.ingest import IngestReport, check_chunking, ingest, rechunk_documents
+from ragqa.corpus.ingest import IngestReport, check_chunking, content_hash, ingest, rechunk_documents
 from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.errors import RagqaError, UsageError
 
@@ -44,6 +45,42 @@ def test_ingesting_again_changes_only_what_changed(notes: Path, tmp_path: Path) 
     kept = {text: rowid for text, rowid in before.items() if "leaves" not in text}
     assert kept.items() <= after.items()
     assert not any("leaves" in text for text in after)
+
+
+def test_a_file_that_was_only_touched_is_unchanged(notes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    run(path, notes)
+    before = passages(path)
+    os.utime(notes / "garden.txt", (86_400, 86_400))
+    again = run(path, notes)
+    assert (again.added, again.replaced, again.unchanged) == (0, 0, 4)
+    assert passages(path) == before
+    with Corpus.open(path) as corpus:
+        garden, coffee = (corpus.document(name) for name in ("garden.txt", "coffee.md"))
+    assert garden
+    assert garden.metadata["modified"] == "1970-01-02T00:00:00+00:00"
+    # What a document says of its own date is a part of it.
+    assert coffee
+    assert "modified" not in coffee.metadata
+    (notes / "coffee.md").write_text((notes / "coffee.md").read_text().replace("2024-03-01", "2024-03-02"))
+    assert run(path, notes).replaced == 1
+
+
+def test_a_corpus_of_before_has_its_files_times_taken_out_of_the_hashes(notes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    run(path, notes)
+    with Corpus.open(path) as corpus, corpus.transaction():
+        document = corpus.document("garden.txt")
+        assert document
+        now = content_hash(replace(document, dated_by_file=True))
+        query = "UPDATE documents SET content_hash = ? WHERE id = 'garden.txt'"
+        corpus.connection.execute(query, [content_hash(document)])
+    assert run(path, notes).unchanged == 4
+    with Corpus.open(path) as corpus:
+        row = corpus.connection.execute(
+            "SELECT content_hash FROM documents WHERE id = 'garden.txt'"
+        ).fetchone()
+    assert row[0] == now != content_hash(document)
 
 
 def test_a_changed_document_keeps_the_passages_that_did_not_change(tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ def _document(path: Path, name: str, format: str) -> Document | Skipped:
     if not readable.text.strip():
         return Skipped(name, "empty")
     metadata = dict(readable.metadata)
-    if not {"date", "created", "published"} & metadata.keys():
+    undated = not {"date", "created", "published"} & metadata.keys()
+    if undated:
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         metadata["modified"] = modified.isoformat(timespec="seconds")
     title = readable.title or clean_title(path.stem)
-    return Document(name, title, readable.text, clean(str(path)), metadata, readable.format)
+    return Document(name, title, readable.text, clean(str(path)), metadata, readable.format, undated)
