@@ -18,10 +18,7 @@ Verdict = Literal["supported", "unsupported", "wrong citation"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document as a loader read it; `text` is Markdown or plain text, never HTML.
-
-    `dated_by_file` says that `metadata["modified"]` is its file's time, and nothing that it says of itself.
-    """
+    """One document as a loader read it; `text` is Markdown or plain text, never HTML."""
 
     id: str
     title: str
@@ -29,7 +26,6 @@ class Document:
     source: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     format: TextFormat = "markdown"
-    dated_by_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ LACKING = {extra.name: extra for extra in extras() if extra.missing}
 
 
 def pytest_configure() -> None:
-    """Take Ctrl-C: a shell has what it starts in the background ignore it, and all that tests start as well."""
+    """Take Ctrl-C, which a shell has ignored by what it starts in the background, and by all below that."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

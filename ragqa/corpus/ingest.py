@@ -13,7 +13,7 @@ from typing import Any
 from ragqa.config import ChunkSettings
 from ragqa.corpus.chunking import VERSION, Chunker, Piece
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.loaders.source import Skipped, Source
+from ragqa.corpus.loaders.source import DATES, Skipped, Source
 from ragqa.errors import UsageError
 from ragqa.types import Document
 
@@ -131,10 +131,13 @@ def rechunk_documents(
 
 
 def content_hash(document: Document) -> str:
-    """Return the SHA-256 of everything that a document says of itself, its file's time apart."""
+    """Return the SHA-256 of everything that a document says of itself.
+
+    Where it has no date of its own, when it was modified is its file's time, and no part of it.
+    """
     metadata = dict(document.metadata)
-    if document.dated_by_file:
-        del metadata["modified"]
+    if not DATES & metadata.keys():
+        metadata.pop("modified", None)
     return _hash(document, metadata)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ragqa.corpus.loaders.source import Skipped, Source
+from ragqa.corpus.loaders.source import DATES, Skipped, Source
 from ragqa.corpus.loaders.text import UnreadableError, clean, clean_title, decode, read_file, read_markup
 from ragqa.types import Document
 
@@ -60,9 +60,8 @@ def _document(path: Path, name: str, format: str) -> Document | Skipped:
     if not readable.text.strip():
         return Skipped(name, "empty")
     metadata = dict(readable.metadata)
-    undated = not {"date", "created", "published"} & metadata.keys()
-    if undated:
+    if not DATES & metadata.keys():
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         metadata["modified"] = modified.isoformat(timespec="seconds")
     title = readable.title or clean_title(path.stem)
-    return Document(name, title, readable.text, clean(str(path)), metadata, readable.format, undated)
+    return Document(name, title, readable.text, clean(str(path)), metadata, readable.format)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from ragqa.types import Document
 
+# By these names a document says its own date; one that does not has its file's, as "modified".
+DATES = frozenset({"date", "created", "published"})
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
