@@ -9,7 +9,7 @@ from ragqa.types import Answer, CheckedSentence, Context, Hit, SearchResult
 
 if TYPE_CHECKING:
     from ragqa.compare import Comparison
-    from ragqa.explain.values import Explanation, Matches
+    from ragqa.types import Explanation, Matches
 
 
 def search_json(result: SearchResult) -> dict[str, Any]:

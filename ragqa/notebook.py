@@ -5,18 +5,20 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from html import escape
-from typing import TYPE_CHECKING
 
 from ragqa.errors import RagqaError
 from ragqa.safety.untrusted import for_terminal, is_web
-from ragqa.types import Answer, CheckedSentence, Hit, Passage, SearchResult
-
-if TYPE_CHECKING:
-    from ragqa.explain.values import ExplainedHit
+from ragqa.types import Answer, CheckedSentence, ExplainedHit, Hit, Passage, SearchResult
 
 # An amber that is seen on white and on black, for words from no match to a strong one.
 _SHADES = (0.0, 0.15, 0.3, 0.5, 0.8)
 _MARKS = {"supported": ("✓", "#2e9e4f"), "unsupported": ("✗ unsupported", "#d64545")}
+
+
+def register() -> None:
+    """Have notebooks show results and answers so; done by whoever makes them."""
+    for kind, shown in ((SearchResult, search_html), (Answer, answer_html)):
+        setattr(kind, "_repr_html_", shown)  # noqa: B010  (mypy: a method is assigned)
 
 
 def search_html(result: SearchResult) -> str:

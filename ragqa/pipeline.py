@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ragqa import notebook
 from ragqa.config import MAX_QUESTION, Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from ragqa.answer.request import ModelRequest
     from ragqa.answer.stream import OnSentence, OnText, StreamedAnswer
     from ragqa.explain.explanation import Explanation
+
+notebook.register()
 
 
 class Pipeline:

@@ -24,7 +24,7 @@ from ragqa.errors import UsageError, unknown_name
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
-    from ragqa.explain.values import Matches
+    from ragqa.types import Matches
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ def test_reranking_agrees_with_encoding_everything_anew(db: Path) -> None:
 
     from ragqa.colbert.encoder import EncoderSettings
     from ragqa.colbert.engines import load_encoder
-    from ragqa.corpus.derived import indexed_text
+    from ragqa.corpus.passages import indexed_text
 
     encoder = load_encoder(EncoderSettings(), Compute("cpu"))
     rerank = {"type": "colbert", "codec": "int8", "pool_factor": 1}

@@ -14,7 +14,7 @@ from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
 from ragqa.colbert.maxsim import best_matches, offsets_of
 from ragqa.colbert.store import TokenMatrix
 from ragqa.corpus.chunking import has_prose
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.types import ContextBlock, Passage
 
 # A sentence is worth reading when its score is at least this share of the best one's.

@@ -24,6 +24,7 @@ from ragqa.cli import (
 from ragqa.cli.command import Command, Group
 from ragqa.cli.options import PairsCommand
 from ragqa.cli.run import run
+from ragqa.cli.shell import VARIABLE
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -104,6 +105,6 @@ app.add_typer(evaluation, rich_help_panel="Questions")
 
 def main() -> None:
     """Run the command line, or answer the shell that wants to complete one."""
-    if completion.VARIABLE in os.environ:
+    if VARIABLE in os.environ:
         completion.complete(lambda: app(prog_name="ragqa"))
     run(lambda: app(prog_name="ragqa"))

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import typer
 
-# Set by the shell when it wants to know what can follow.
-VARIABLE = "_RAGQA_COMPLETE"
+from ragqa.cli.shell import VARIABLE
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 FORMATS = ("auto", "html", "markdown", "text")
 METRICS = (

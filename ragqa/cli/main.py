@@ -7,6 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
+from ragqa.cli.interrupts import was_interrupted
+
 
 def main() -> None:
     """Run the command line; exits with 130 when it is interrupted."""
@@ -23,15 +25,6 @@ def main() -> None:
         if was_interrupted(error):
             sys.exit(130)
         raise
-
-
-def was_interrupted(error: BaseException | None) -> bool:
-    """Tell whether an error came of Ctrl-C: a library that is being imported may say that it is broken."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _end(code: int | str | None) -> None:

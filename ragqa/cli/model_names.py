@@ -17,7 +17,7 @@ from pathlib import Path
 import platformdirs
 import typer
 
-from ragqa.cli.completion import VARIABLE
+from ragqa.cli.shell import VARIABLE
 
 # There is always one of these.
 ALWAYS = ("auto", "extractive")

@@ -33,9 +33,8 @@ from ragqa.cli.paging import paged
 from ragqa.errors import RagqaError, UsageError
 
 if TYPE_CHECKING:
-    from ragqa.explain.values import Explanation
     from ragqa.pipeline import Pipeline
-    from ragqa.types import Answer, Conversation, SearchResult
+    from ragqa.types import Answer, Conversation, Explanation, SearchResult
 
 Timings = Annotated[bool, typer.Option("--timings", help="Say on stderr how long each stage took.")]
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from ragqa.cli.main import was_interrupted
+from ragqa.cli.interrupts import was_interrupted
 from ragqa.cli.show import error as tell
 from ragqa.errors import RagqaError, sentence
 

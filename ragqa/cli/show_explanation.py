@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from ragqa.cli.show import is_plain, plain, say, width
 from ragqa.explain.segments import Segment, segments, shown_text
-from ragqa.explain.values import ExplainedHit, Explanation, Matches, QueryMatch, QueryWord
 from ragqa.safety.untrusted import for_line
-from ragqa.types import Hit
+from ragqa.types import ExplainedHit, Explanation, Hit, Matches, QueryMatch, QueryWord
 
 # Amber text, then black on amber, of the 256 colours: each stands out more than the one before, on dark and
 # on light terminals.

@@ -17,7 +17,8 @@ from ragqa.colbert.pooling import Clusters, cluster, pool
 from ragqa.colbert.quantise import Codec, decode, encode, join
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.derived import PassageStore, Row, indexed_text
+from ragqa.corpus.derived import PassageStore, Row
+from ragqa.corpus.passages import indexed_text
 from ragqa.stages import Resources, pick
 from ragqa.types import Passage
 

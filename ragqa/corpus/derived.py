@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 from ragqa.corpus.database import Corpus, batches
+from ragqa.corpus.passages import indexed_text
 from ragqa.errors import BusyError, RagqaError
 from ragqa.types import Passage
 
@@ -27,19 +28,6 @@ ON_THE_FLY = 500
 
 # The values of a row besides passage and encoder, in the order of the store's `columns`.
 Row = tuple[Any, ...]
-
-
-def indexed_text(passage: Passage) -> tuple[str, int]:
-    """Return what is encoded of a passage, and where in it the passage's own text begins.
-
-    The title and the headings go before the text, because a passage from the middle of a document
-    seldom says what it is about. A first line that repeats the last heading is not said twice.
-    """
-    path = [step for step in (passage.title, *passage.headings) if step]
-    if path and passage.text.lstrip("# ").startswith(path[-1]):
-        path.pop()
-    prefix = " > ".join(path)[:300]
-    return (f"{prefix}\n{passage.text}", len(prefix) + 1) if prefix else (passage.text, 0)
 
 
 class Unstored:

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from ragqa.config import Config
+from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
-from ragqa.explain.values import FUSED, ExplainedHit, Explanation, Matches, QueryWord
-from ragqa.stages import Composite, Explaining
-from ragqa.types import Hit, Passage, SearchResult
-
-if TYPE_CHECKING:
-    from ragqa.pipeline import Pipeline
+from ragqa.stages import Composite, Explaining, Reranker, Retriever
+from ragqa.types import FUSED, ExplainedHit, Explanation, Hit, Matches, Passage, QueryWord, SearchResult
 
 __all__ = ["Explanation", "explain", "explain_result"]
 
 
+class Searching(Protocol):
+    """What is explained: the stages of a config over a corpus. A Pipeline is one."""
+
+    config: Config
+    corpus: Corpus
+
+    @property
+    def retriever(self) -> Retriever: ...
+
+    @property
+    def reranker(self) -> Reranker: ...
+
+    def snapshot(self) -> AbstractContextManager[None]: ...
+
+    def candidates(self, question: str, k: int | None = None) -> SearchResult: ...
+
+    def rerank(self, found: SearchResult, k: int | None = None) -> SearchResult: ...
+
+
 def explain(
-    pipeline: Pipeline,
+    pipeline: Searching,
     question: str,
     k: int | None = None,
     document: str | None = None,
@@ -39,7 +57,7 @@ def explain(
 
 
 def _explain(
-    pipeline: Pipeline, question: str, k: int | None, document: str | None, passages: Collection[str]
+    pipeline: Searching, question: str, k: int | None, document: str | None, passages: Collection[str]
 ) -> Explanation:
     # A document's passages get the ranks of an ordinary search, however many of them are shown.
     found = pipeline.candidates(question, k if document is None else None)
@@ -59,7 +77,7 @@ def _explain(
     return _explained(pipeline, found, ordered, chosen, document)
 
 
-def explain_result(pipeline: Pipeline, result: SearchResult) -> Explanation:
+def explain_result(pipeline: Searching, result: SearchResult) -> Explanation:
     """Return the explanation of the hits of a search with this pipeline."""
     candidates = result.candidates or result.hits
     ordered: Sequence[Hit] = candidates
@@ -69,7 +87,7 @@ def explain_result(pipeline: Pipeline, result: SearchResult) -> Explanation:
 
 
 def _explained(
-    pipeline: Pipeline,
+    pipeline: Searching,
     found: SearchResult,
     ordered: Sequence[Hit],
     chosen: Sequence[Hit],
@@ -85,7 +103,7 @@ def _explained(
 
 
 def _ranks(
-    pipeline: Pipeline, candidates: Sequence[Hit], ordered: Sequence[Hit]
+    pipeline: Searching, candidates: Sequence[Hit], ordered: Sequence[Hit]
 ) -> Mapping[int, Mapping[str, int]]:
     """Return every candidate's rank by each stage's score, stages in the order of a question's way."""
     place = {hit.passage.rowid: hit.rank for hit in candidates}
@@ -112,7 +130,7 @@ def _stages(candidates: Sequence[Hit], ordered: Sequence[Hit]) -> list[str]:
     return list(dict.fromkeys([*parts, *own, *second]))
 
 
-def _matches(pipeline: Pipeline, question: str, hits: Sequence[Hit]) -> list[tuple[Matches, ...]]:
+def _matches(pipeline: Searching, question: str, hits: Sequence[Hit]) -> list[tuple[Matches, ...]]:
     """Return the matches of each hit, by every stage that can tell; a name that comes again is numbered."""
     found: list[tuple[Matches, ...]] = [()] * len(hits)
     taken: dict[str, int] = {}
@@ -144,7 +162,7 @@ def _query_words(hits: Sequence[ExplainedHit]) -> tuple[QueryWord, ...]:
 # -- a document that was asked for ------------------------------------------------------------------
 
 
-def _passages_of(pipeline: Pipeline, document: str, hits: Sequence[Hit]) -> list[Passage]:
+def _passages_of(pipeline: Searching, document: str, hits: Sequence[Hit]) -> list[Passage]:
     """Return the passages of a document that the corpus has: none where `hits` came from elsewhere.
 
     Raises UsageError when there is no such document in either.
@@ -160,7 +178,7 @@ def _passages_of(pipeline: Pipeline, document: str, hits: Sequence[Hit]) -> list
     return corpus.passages([row[0] for row in rows])
 
 
-def _outside(pipeline: Pipeline, question: str, passages: Sequence[Passage], k: int) -> list[Hit]:
+def _outside(pipeline: Searching, question: str, passages: Sequence[Passage], k: int) -> list[Hit]:
     """Return the best `k` of passages that are no candidates, with rank 0 and the last stage's score."""
     if k < 1 or not passages:
         return []
@@ -182,7 +200,7 @@ def _outside(pipeline: Pipeline, question: str, passages: Sequence[Passage], k: 
     ]
 
 
-def _unknown(pipeline: Pipeline, document: str, hits: Sequence[Hit]) -> UsageError:
+def _unknown(pipeline: Searching, document: str, hits: Sequence[Hit]) -> UsageError:
     rows = pipeline.corpus.connection.execute("SELECT id FROM documents ORDER BY id")
     known = list(dict.fromkeys([*(row[0] for row in rows), *(hit.passage.document_id for hit in hits)]))
     # A passage's id, or a part of the document's, is as likely as a slip of the pen.

@@ -16,10 +16,9 @@ import numpy as np
 from ragqa.colbert.encoder import Spans, Vectors
 from ragqa.colbert.maxsim import Matrix, offsets_of
 from ragqa.colbert.store import TokenStore
-from ragqa.corpus.derived import indexed_text
-from ragqa.explain.values import Matches, QueryMatch, QueryWord, Span, WordMatch
+from ragqa.corpus.passages import indexed_text
 from ragqa.explain.words import cut, is_lexical, units
-from ragqa.types import Passage
+from ragqa.types import Matches, Passage, QueryMatch, QueryWord, Span, WordMatch
 
 # Products of a query vector with one shared vector differ by rounding, at most by so much.
 TIE = 1e-4

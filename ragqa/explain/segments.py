@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ragqa.corpus.derived import indexed_text
-from ragqa.explain.values import ExplainedHit, Matches, Span, WordMatch
+from ragqa.corpus.passages import indexed_text
+from ragqa.types import ExplainedHit, Matches, Span, WordMatch
 
 # From these strengths on a word is shown as matching, four times as strongly as the last.
 LEVELS = (0.2, 0.4, 0.6, 0.8)

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ragqa.corpus.derived import indexed_text
-from ragqa.explain.values import Matches, QueryMatch, QueryWord, Span, WordMatch
+from ragqa.corpus.passages import indexed_text
 from ragqa.explain.words import is_lexical, units
-from ragqa.types import Passage
+from ragqa.types import Matches, Passage, QueryMatch, QueryWord, Span, WordMatch
 
 # Characters of Unicode's private use area.
 _PRIVATE = range(0xE000, 0xF8FF)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
-from ragqa.explain.values import Span
+from ragqa.types import Span
 
 Kind = Literal["space", "letter", "alone", "extend", "flag"]
 _JOINER = "\u200d"

@@ -16,7 +16,7 @@ from ragqa.stages import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
-    from ragqa.explain.values import Matches
+    from ragqa.types import Matches
 
 STAGE = "colbert"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel
 
 from ragqa.checkpoints import document_dtype, in_dtype, load
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.errors import RagqaError, require
 from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources

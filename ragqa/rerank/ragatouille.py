@@ -12,13 +12,13 @@ from pydantic import BaseModel
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.ragatouille.encoder import RagatouilleEncoder
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.rerank.order import RerankerSettings, reorder
 from ragqa.stages import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
-    from ragqa.explain.values import Matches
+    from ragqa.types import Matches
 
 STAGE = "ragatouille"
 

@@ -20,7 +20,7 @@ from ragqa.types import Hit
 
 if TYPE_CHECKING:
     from ragqa.colbert.ragatouille.plaid import PlaidIndex
-    from ragqa.explain.values import Matches
+    from ragqa.types import Matches
 
 # Questions whose tokens are compared with the whole corpus in one sweep.
 SWEEP = 64

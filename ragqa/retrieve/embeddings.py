@@ -15,7 +15,8 @@ from ragqa.colbert.encoder import EncoderSettings, PoolingEncoder, Remembered, T
 from ragqa.colbert.engines import load_encoder
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.derived import PassageStore, Row, indexed_text
+from ragqa.corpus.derived import PassageStore, Row
+from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import CHECKPOINTS, DIMENSIONS
 from ragqa.errors import require

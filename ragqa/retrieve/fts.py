@@ -24,7 +24,7 @@ from ragqa.types import Hit
 
 if TYPE_CHECKING:
     from ragqa.explain.terms import TermMatch
-    from ragqa.explain.values import Matches
+    from ragqa.types import Matches
 
 STAGE = "fts"
 

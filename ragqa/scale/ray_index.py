@@ -11,7 +11,8 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from ragqa.config import Config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.derived import PassageStore, Row, indexed_text
+from ragqa.corpus.derived import PassageStore, Row
+from ragqa.corpus.passages import indexed_text
 from ragqa.errors import RagqaError, UsageError
 from ragqa.operations import stores_of
 from ragqa.pipeline import Pipeline

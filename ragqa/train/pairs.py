@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ragqa.corpus.chunking import has_prose
 from ragqa.corpus.database import Corpus, batches
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import QuestionSet
 from ragqa.pipeline import Pipeline

@@ -15,7 +15,7 @@ from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.store import StorageSettings, TokenStore, stored_encoders
 from ragqa.corpus import derived
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
 from ragqa.types import Passage

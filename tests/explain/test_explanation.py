@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from ragqa.config import load_config, parse_config
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.errors import UsageError
 from ragqa.explain.explanation import explain, explain_result
 from ragqa.explain.segments import segments, shown
-from ragqa.explain.values import ExplainedHit, Explanation, Matches
 from ragqa.operations import build_index
 from ragqa.pipeline import Pipeline
+from ragqa.types import ExplainedHit, Explanation, Matches
 from tests.conftest import fill
 
 QUESTION = "How warm is green tea steeped?"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ragqa.explain.late import Encoded, late_matches, noted
-from ragqa.explain.values import Matches
+from ragqa.types import Matches
 
 AXES = np.eye(6, dtype=np.float32)
 

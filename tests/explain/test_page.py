@@ -12,9 +12,9 @@ from bs4 import BeautifulSoup
 from ragqa.errors import RagqaError
 from ragqa.explain.explanation import explain
 from ragqa.explain.page import explanation_html, write_page
-from ragqa.explain.values import Explanation
 from ragqa.pipeline import Pipeline
 from ragqa.safety.untrusted import for_terminal
+from ragqa.types import Explanation
 from tests.conftest import fill
 
 HOSTILE = (

@@ -55,7 +55,7 @@ def test_a_cross_encoder_reads_every_pair(db: Path, tmp_path: Path) -> None:
     pipeline = Pipeline.from_config(parse_config(data, "cross"), db)
     hits = pipeline.search("water tea coffee").hits
     reference = CrossEncoder(str(tmp_path / "cross"), device="cpu")
-    from ragqa.corpus.derived import indexed_text
+    from ragqa.corpus.passages import indexed_text
 
     pairs = [("water tea coffee", indexed_text(hit.passage)[0]) for hit in hits]
     expected = reference.predict(pairs)

@@ -12,6 +12,7 @@ from ragqa.colbert.engines import load_encoder
 from ragqa.config import StageSettings, parse_config
 from ragqa.corpus import derived
 from ragqa.corpus.database import Corpus
+from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
 from ragqa.operations import build_index, corpus_status
@@ -57,7 +58,7 @@ def test_one_pass_gives_the_same_vectors_as_two(db: Path, tmp_path: Path) -> Non
         stored = dense(corpus).store.matrix()
         passages = corpus.passages(stored.rowids)
         anew = load_embedder(EmbedderSettings(), Compute("cpu")).embed_documents(
-            [derived.indexed_text(passage)[0] for passage in passages]
+            [indexed_text(passage)[0] for passage in passages]
         )
         vectors = stored.vectors(range(len(stored.rowids)))
         np.testing.assert_allclose(vectors, anew, atol=0.01)

@@ -26,7 +26,7 @@ from ragqa.colbert.pooling import cluster, pool
 from ragqa.colbert.quantise import encode, join
 from ragqa.colbert.store import StorageSettings
 from ragqa.config import load_config
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import DIMENSIONS, count_tokens
 from ragqa.evaluate.metrics import document_scores, ranked_documents, retrieval_measure

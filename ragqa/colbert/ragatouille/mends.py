@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragqa.colbert.store import TokenStore
 from ragqa.corpus.database import batches
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.errors import RagqaError
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from ragqa.colbert.ragatouille.mends import (
 from ragqa.colbert.ragatouille.stanford import stanford_layout
 from ragqa.colbert.store import TokenStore
 from ragqa.corpus.database import Corpus, batches
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute, has_torch
 from ragqa.errors import RagqaError
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.types import Passage
 
 # How often a batch is of a kind. Questions that people asked come first; what a sentence says of its

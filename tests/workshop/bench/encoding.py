@@ -8,7 +8,7 @@ from ragqa import embedded
 from ragqa.colbert.encoder import EncoderSettings
 from ragqa.colbert.engines import load_encoder
 from ragqa.colbert.onnx_graph import LAYERS
-from ragqa.corpus.derived import indexed_text
+from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute
 from tests.workshop.bench.late_interaction import all_passages, opened
 from tests.workshop.bench.material import Material

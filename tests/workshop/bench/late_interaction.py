@@ -20,9 +20,9 @@ from ragqa.colbert.ragatouille.taming import SEARCHING, ensure_compiled
 from ragqa.colbert.store import stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.derived import indexed_text
 from ragqa.corpus.ingest import ingest
 from ragqa.corpus.loaders import Fields, open_sources
+from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import count_tokens
 from ragqa.operations import build_index
