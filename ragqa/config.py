@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ragqa.corpus.where import parse_where
 from ragqa.errors import UsageError, unknown_name
 from ragqa.files import shipped
 from ragqa.safety.plain_yaml import MAX_CHARACTERS, PlainYamlError, read_yaml
+from ragqa.where import parse_where
 
 MAX_CONFIG_BYTES = MAX_CHARACTERS
 # More of anything is a slip of the pen; SQLite and numpy hold no number of any length.

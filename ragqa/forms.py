@@ -1,4 +1,4 @@
-"""The documented JSON forms of results, the same for `--json`, the web's API and other programs."""
+"""The documented forms of results, one for `--json`, the web and other programs; sizes in words."""
 
 from __future__ import annotations
 
@@ -162,3 +162,12 @@ def _matches_json(matches: Matches, index: dict[Any, int]) -> dict[str, Any]:
             for number, match in zip(numbers, matches.query, strict=True)
         ],
     }
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"

@@ -12,7 +12,6 @@ from ragqa import notebook
 from ragqa.config import MAX_QUESTION, Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
-from ragqa.corpus.where import parse_where
 from ragqa.device import Compute
 from ragqa.errors import UsageError
 from ragqa.files import default_corpus
@@ -30,6 +29,7 @@ from ragqa.stages import (
 )
 from ragqa.timing import timed
 from ragqa.types import Answer, Context, Conversation, SearchResult
+from ragqa.where import parse_where
 
 if TYPE_CHECKING:
     import llm

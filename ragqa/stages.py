@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 from ragqa.checkpoints import indexed_revision
 from ragqa.config import ChunkSettings, StageSettings, explain
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.where import Condition, allowed_passages, unknown_keys
 from ragqa.device import Compute
 from ragqa.errors import UsageError, unknown_name
 from ragqa.types import Hit
+from ragqa.where import Condition, allowed_passages, unknown_keys
 
 if TYPE_CHECKING:
     from ragqa.types import Matches

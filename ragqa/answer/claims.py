@@ -11,7 +11,7 @@ from typing import Literal
 
 from ragqa.answer.citations import citation_marks
 from ragqa.answer.refusal import is_refusal
-from ragqa.retrieve.stopwords import ENGLISH
+from ragqa.language.stopwords import ENGLISH
 
 # Said in words or in figures, a number is the same. "one" is more often a pronoun.
 _SPELT = {

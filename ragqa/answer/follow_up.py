@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from ragqa.answer.claims import content_words
 from ragqa.answer.refusal import is_refusal
-from ragqa.retrieve.match import WORD
-from ragqa.retrieve.stopwords import ENGLISH
+from ragqa.language.match import WORD
+from ragqa.language.stopwords import ENGLISH
 from ragqa.types import Turn
 
 LONGEST_QUESTION = 300

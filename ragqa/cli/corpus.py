@@ -9,6 +9,7 @@ import typer
 from ragqa.cli import completion, show
 from ragqa.cli.options import ConfigName, Db, Device, Json
 from ragqa.cli.question import open_pipeline
+from ragqa.forms import size
 
 if TYPE_CHECKING:
     from ragqa.pipeline import Pipeline
@@ -213,7 +214,7 @@ def _names(option: str | None) -> tuple[str, ...]:
 
 def _print_status(report: dict[str, Any]) -> None:
     chunk = report["chunk"]
-    show.say(f"Corpus      {report['path']} ({show.size(report['bytes'])})")
+    show.say(f"Corpus      {report['path']} ({size(report['bytes'])})")
     show.say(f"Documents   {report['documents']:,}")
     for origin in report["origins"]:
         show.say(f"            {origin['documents']:,} from {origin['origin']}")
@@ -226,15 +227,11 @@ def _print_status(report: dict[str, Any]) -> None:
     for embedder in report["embedders"]:
         _print_vectors(embedder, "dense vectors")
     for plaid in report["plaid"]:
-        show.say(
-            f"PLAID       {plaid['passages']:,} passages, {show.size(plaid['bytes'])} in {plaid['folder']}"
-        )
+        show.say(f"PLAID       {plaid['passages']:,} passages, {size(plaid['bytes'])} in {plaid['folder']}")
         if plaid["missing"]:
             show.say(f"            {plaid['missing']:,} passages are not in it yet: ragqa index")
         for file in plaid.get("files", ()):
-            show.say(
-                f"            {file['name']:<24} {show.size(file['bytes']):>9}  {'; '.join(file['tensors'])}"
-            )
+            show.say(f"            {file['name']:<24} {size(file['bytes']):>9}  {'; '.join(file['tensors'])}")
     if not report["encoders"] and not report["embedders"]:
         show.say("Vectors     none yet: ragqa index")
 
@@ -242,7 +239,7 @@ def _print_status(report: dict[str, Any]) -> None:
 def _print_vectors(model: dict[str, Any], what: str) -> None:
     show.say(
         f"Vectors     {model['model']} {model['codec']}: {model['passages']:,} passages, {what}, "
-        f"{show.size(model['bytes'])}"
+        f"{size(model['bytes'])}"
     )
     if model["missing"]:
         show.say(f"            {model['missing']:,} passages have none yet: ragqa index")

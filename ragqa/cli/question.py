@@ -273,8 +273,8 @@ def open_pipeline(
 ) -> Iterator[Pipeline]:
     """Open the corpus and the stages of a config; what is given replaces what it says."""
     from ragqa.config import load_config
-    from ragqa.corpus.where import join_where
     from ragqa.pipeline import Pipeline, open_corpus
+    from ragqa.where import join_where
 
     loaded = load_config(config)
     values = {"device": device, "where": join_where(where) if where else None, **others}

@@ -106,15 +106,6 @@ def width(text: str) -> int:
     return len(text) + wide - sum(unicodedata.category(char) in ("Mn", "Me", "Cf") for char in text)
 
 
-def size(count: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:,.0f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
-
-
 def has_bars() -> bool:
     """Tell whether progress is shown as bars that move: on a terminal that is able, unless --quiet."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not _voice.quiet

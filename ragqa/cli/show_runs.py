@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragqa.cli.figures import about, interval, mean_json
-from ragqa.cli.show import has_bars, note, print_table, say, say_text, size
+from ragqa.cli.show import has_bars, note, print_table, say, say_text
 from ragqa.cli.show_comparisons import judged_json
 from ragqa.errors import UsageError
+from ragqa.forms import size
 
 if TYPE_CHECKING:
     from ragqa.evaluate.judging import Judged

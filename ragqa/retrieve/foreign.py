@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 
 from ragqa.config import ChunkSettings
 from ragqa.corpus.chunking import Chunker
-from ragqa.retrieve.match import match_terms
+from ragqa.language.match import match_terms
 from ragqa.types import Document, Hit, Passage
 
 # How many passages of one document are candidates, at most.

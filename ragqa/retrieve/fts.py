@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
-from ragqa.retrieve.match import match_expression, match_terms
+from ragqa.language.match import match_expression, match_terms
+from ragqa.language.stopwords import STOP_LISTS
 from ragqa.retrieve.ranking import hits
-from ragqa.retrieve.stopwords import STOP_LISTS
 from ragqa.stages import Resources
 from ragqa.types import Hit
 

@@ -13,11 +13,11 @@ from ragqa.colbert.store import StorageSettings, TokenStore, token_store
 from ragqa.config import Strict
 from ragqa.corpus.derived import PassageStore, Row
 from ragqa.errors import RagqaError
+from ragqa.language.match import match_terms
+from ragqa.language.stopwords import STOP_LISTS
 from ragqa.retrieve.embeddings import DENSE_CODEC, Codec, DenseStore, dense_store
 from ragqa.retrieve.fusion import Fusion, fuse
-from ragqa.retrieve.match import match_terms
 from ragqa.retrieve.ranking import best
-from ragqa.retrieve.stopwords import STOP_LISTS
 from ragqa.scale import layout
 from ragqa.stages import Resources
 from ragqa.types import Hit, Passage

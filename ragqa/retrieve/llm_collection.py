@@ -17,9 +17,9 @@ from ragqa.config import MAX_DOCUMENT, Strict
 from ragqa.corpus.loaders.sqlite import FAILURES, open_read_only
 from ragqa.corpus.loaders.text import clean, clean_title, jsonable
 from ragqa.errors import RagqaError, UsageError, unknown_name
+from ragqa.language.stopwords import ENGLISH
 from ragqa.retrieve.foreign import foreign_hits
 from ragqa.retrieve.ranking import best
-from ragqa.retrieve.stopwords import ENGLISH
 from ragqa.stages import Resources
 from ragqa.types import Document, Hit
 

@@ -15,9 +15,9 @@ from ragqa.corpus.loaders.source import Fields
 from ragqa.corpus.loaders.sqlite import FAILURES, open_read_only
 from ragqa.corpus.loaders.text import clean
 from ragqa.errors import RagqaError, UsageError
+from ragqa.language.match import match_expression
+from ragqa.language.stopwords import STOP_LISTS
 from ragqa.retrieve.foreign import foreign_hits
-from ragqa.retrieve.match import match_expression
-from ragqa.retrieve.stopwords import STOP_LISTS
 from ragqa.stages import Resources
 from ragqa.types import Document, Hit
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from string import ascii_lowercase, ascii_uppercase
 
-from ragqa.corpus.where import Comparison, Condition, Every, Negation, Some, names
 from ragqa.errors import UsageError
 from ragqa.scale.layout import NUMBER, NUMBERS, TEXT, TEXTS, metadata_column
+from ragqa.where import Comparison, Condition, Every, Negation, Some, names
 
 _SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 _OWN = {"id": "document_id", "title": "title", "source": "source"}

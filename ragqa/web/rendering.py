@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from ragqa.cli.show import size
+from ragqa.forms import size
 from ragqa.safety.untrusted import for_terminal, is_web
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from ragqa.corpus.loaders import text as markup
 from ragqa.corpus.loaders.text import UnreadableError, read_markup
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.questions import load_questions
-from ragqa.retrieve.match import MOST_TERMS, match_terms
+from ragqa.language.match import MOST_TERMS, match_terms
 from ragqa.types import Document
 from tests.stress.fuzz import limited
 from tests.stress.nasty import QUERIES, WRITTEN

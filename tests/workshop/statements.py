@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ragqa.answer.claims import Kind, content_words
 from ragqa.answer.sentences import split_sentences
 from ragqa.evaluate.questions import JudgedQuestion
-from ragqa.retrieve.stopwords import ENGLISH
+from ragqa.language.stopwords import ENGLISH
 from ragqa.types import ContextBlock, Verdict
 
 # The two kinds of right statements on one passage.

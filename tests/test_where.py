@@ -10,7 +10,8 @@ import pytest
 
 from ragqa.config import dump_config, parse_config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.where import (
+from ragqa.errors import UsageError
+from ragqa.where import (
     MAX_CHARACTERS,
     Comparison,
     Condition,
@@ -22,7 +23,6 @@ from ragqa.corpus.where import (
     sqlite_condition,
     unknown_keys,
 )
-from ragqa.errors import UsageError
 
 ODD_KEYS = {'my "key"': 1, "a.b": 2, "it's": 3, "größe": 4, "🙂": 5, "$": 6, "back\\slash": 7, "x[0]": 8}
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragqa.retrieve.match import match_expression, match_terms
-from ragqa.retrieve.stopwords import ENGLISH
+from ragqa.language.match import match_expression, match_terms
+from ragqa.language.stopwords import ENGLISH
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragqa.answer.definitions import defines, echoes, subject_of
+from ragqa.language.definitions import defines, echoes, subject_of
 
 
 @pytest.mark.parametrize(

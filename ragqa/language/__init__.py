@@ -1,0 +1,1 @@
+"""Language: words, stop words, what names a thing. Text only: no corpus, no vectors, no answers."""
