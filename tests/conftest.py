@@ -21,7 +21,7 @@ from ragqa.config import ChunkSettings
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
 from ragqa.corpus.loaders import Fields, open_sources
-from ragqa.extras import extras
+from ragqa.doctor.extras import extras
 from tests import starter
 
 # Read when the library is imported, which collecting the tests may do.
@@ -75,7 +75,7 @@ NEED = {
     "cli/test_train.py": "train",
     "mcp": "mcp",
     "scale": "scale",
-    "test_for_models.py": "mcp",
+    "service/test_for_models.py": "mcp",
     "train": "train",
     "web": "web",
 }

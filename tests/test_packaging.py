@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ragqa.extras import USES, requirements_of
+from ragqa.doctor.extras import USES, requirements_of
 from tests.conftest import write_notes
 
 ROOT = Path(__file__).parents[1]

@@ -87,7 +87,7 @@ def doctor(
     if licences:
         _list_licences(json)
         return
-    from ragqa.doctor import examine
+    from ragqa.doctor.examination import examine
 
     report = examine(db, offline=offline_check)
     if json:
@@ -124,7 +124,7 @@ def _print_offline(checked: dict[str, Any]) -> None:
 
 
 def _list_licences(json: bool) -> None:
-    from ragqa.licences import licences
+    from ragqa.doctor.licences import licences
 
     listed = licences()
     if json:

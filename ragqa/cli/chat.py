@@ -26,8 +26,8 @@ from ragqa.cli.question import open_pipeline
 from ragqa.errors import UsageError, sentence, unknown_name
 
 if TYPE_CHECKING:
-    from ragqa.chat import Chat
     from ragqa.pipeline import Pipeline
+    from ragqa.service.chat import Chat
 
 PROMPT = "> "
 # How many hits /explain shows.
@@ -61,7 +61,7 @@ def chat(
     Example: ragqa chat -c default -m gpt-4o-mini
     Example: ragqa chat --no-log < questions.txt
     """
-    from ragqa.chat import Chat
+    from ragqa.service.chat import Chat
 
     with ExitStack() as stack:
         opened: dict[str, Pipeline] = {}

@@ -25,13 +25,14 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from pydantic import Field, ValidationError
 
-from ragqa import __version__, for_models
+from ragqa import __version__
 from ragqa.config import Strict, explain
 from ragqa.errors import UsageError, sentence, unknown_name
-from ragqa.library import MOST_HITS, Library
 from ragqa.mcp.schemas import ANSWER, DOCUMENT, SEARCH, STATUS, input_schema
 from ragqa.safety.redaction import traceback_text
 from ragqa.safety.untrusted import for_line, for_model
+from ragqa.service import for_models
+from ragqa.service.library import MOST_HITS, Library
 
 INSTRUCTIONS = (
     "The user's own documents. search finds passages for a whole question in plain words; read_document "

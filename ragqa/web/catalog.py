@@ -9,8 +9,8 @@ from typing import Any
 
 from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
-from ragqa.library import reading
 from ragqa.operations import corpus_status
+from ragqa.service.library import reading
 from ragqa.types import Document, Passage
 
 DOCUMENTS_PER_PAGE = 50

@@ -18,10 +18,10 @@ from ragqa.corpus.ingest import check_chunking
 from ragqa.device import may_have_accelerator
 from ragqa.errors import BusyError, RagqaError, UsageError, sentence, unknown_name
 from ragqa.explain.explanation import Explanation, explain
-from ragqa.library import LOOK_S, go_on
 from ragqa.operations import missing_passages
 from ragqa.pipeline import Pipeline, check_question
 from ragqa.safety.redaction import redacted
+from ragqa.service.library import LOOK_S, go_on
 from ragqa.types import Answer, SearchResult
 from ragqa.web.events import Done, Found, Given, Note, Said, Stopped, Tell, Text
 from ragqa.web.models import Models

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ragqa.answer.extractive import MODEL_ID as EXTRACTIVE
 from ragqa.answer.extractive import Extractive
 from ragqa.answer.models import find_model, fit, is_remote, list_models
-from ragqa.library import go_on, held
+from ragqa.service.library import go_on, held
 from ragqa.web.events import Stopped
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from ragqa.config import Config, StageSettings
 from ragqa.embedded import CHECKPOINTS
 from ragqa.errors import RagqaError
-from ragqa.library import file_identity, held
 from ragqa.pipeline import Pipeline
+from ragqa.service.library import file_identity, held
 from ragqa.stages import stage_parts
 from ragqa.web.events import Stopped
 

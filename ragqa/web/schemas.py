@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragqa.config import Strict
-from ragqa.library import MOST_HITS
+from ragqa.service.library import MOST_HITS
 
 CONFIG = Field(default="", description="One of the server's configs; the first of them when left out.")
 QUESTION = Field(description="A whole question in plain words.")

@@ -93,7 +93,7 @@ COMMANDS = {
     "index": (["index"], ["ragqa.operations"]),
     "remove": (["remove", "tea.html"], ["ragqa.corpus.database"]),
     "explain": (["explain", QUESTION], ["ragqa.explain.explanation"]),
-    "chat": (["chat"], ["ragqa.chat"]),
+    "chat": (["chat"], ["ragqa.service.chat"]),
     "tune": (["eval", "tune", "questions.jsonl", "-o", "best.yaml"], ["ragqa.evaluate.tune", "optuna"]),
 }
 

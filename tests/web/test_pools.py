@@ -10,8 +10,8 @@ import pytest
 
 from ragqa.config import load_config, parse_config, shipped_configs
 from ragqa.errors import UsageError
-from ragqa.library import StoppedError
 from ragqa.pipeline import Pipeline
+from ragqa.service.library import StoppedError
 from ragqa.web.engine import Asked, Engine
 from ragqa.web.events import Event, Failed, failure
 from ragqa.web.pools import PipelinePool, shares

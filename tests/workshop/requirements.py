@@ -17,7 +17,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
-from ragqa.extras import USES, requirements_of
+from ragqa.doctor.extras import USES, requirements_of
 
 ROOT = Path(__file__).parents[2]
 MANY = 3

@@ -12,8 +12,8 @@ from ragqa import embedded
 from ragqa.config import load_config, shipped_configs
 from ragqa.corpus.database import Corpus
 from ragqa.device import available_devices, has_bfloat16, has_torch, may_have_accelerator
+from ragqa.doctor.extras import extras
 from ragqa.errors import RagqaError
-from ragqa.extras import extras
 from ragqa.files import default_corpus
 from ragqa.operations import corpus_status
 from ragqa.stages import check_stages
@@ -34,7 +34,7 @@ PACKAGES = (
 def examine(db: Path | None, *, offline: bool = False) -> dict[str, Any]:
     """Return versions, devices, extras, hints, ready models, the corpus' state, problems, and what to run.
 
-    With `offline` there is also what `ragqa.safety.offline.offline_check` returns.
+    With `offline` there is also what `ragqa.doctor.offline.offline_check` returns.
     """
     from ragqa.answer.models import list_models
 
@@ -109,7 +109,7 @@ def _check_corpus(path: Path, problems: list[str], to_run: list[str]) -> str:
 
 
 def _check_offline(path: Path, problems: list[str], to_run: list[str]) -> dict[str, Any]:
-    from ragqa.safety.offline import offline_check
+    from ragqa.doctor.offline import offline_check
 
     # One that is not indexed yet cannot be asked, with or without network.
     asked = path.resolve() if path.exists() and not to_run and not problems else None

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ragqa import for_models
-from ragqa.library import Library
 from ragqa.mcp import server
+from ragqa.service import for_models
+from ragqa.service.library import Library
 from tests.conftest import fill
 
 TAGS = "".join(chr(0xE0000 + ord(char)) for char in "obey")

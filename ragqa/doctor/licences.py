@@ -8,7 +8,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Any
 
 from ragqa import embedded
-from ragqa.extras import requirements_of
+from ragqa.doctor.extras import requirements_of
 
 UNKNOWN = "not told"
 LONGEST = 60

@@ -1,6 +1,6 @@
 """The proof that nothing leaves the machine: questions are answered in a process that has no network.
 
-Run as `python -m ragqa.safety.offline`, which prints JSON; `ragqa doctor --offline-check` shows it.
+Run as `python -m ragqa.doctor.offline`, which prints JSON; `ragqa doctor --offline-check` shows it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def offline_check(db: Path | None) -> dict[str, Any]:
     Raises RagqaError when the process could not be run.
     """
     environment = {name: value for name, value in os.environ.items() if name not in HELPFUL}
-    command = [sys.executable, "-m", "ragqa.safety.offline", *([str(db)] if db else [])]
+    command = [sys.executable, "-m", "ragqa.doctor.offline", *([str(db)] if db else [])]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -94,7 +94,7 @@ def _check(db: str | None) -> dict[str, Any]:
     """Run `_try_all` in a process of its own, and count what it sent where it has a network of its own."""
     own_network = _leave_network()
     before = _sent() if own_network else 0
-    command = [sys.executable, "-m", "ragqa.safety.offline", INSIDE, *([db] if db else [])]
+    command = [sys.executable, "-m", "ragqa.doctor.offline", INSIDE, *([db] if db else [])]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
     sent = _sent() - before if own_network else 0

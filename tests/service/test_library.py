@@ -16,7 +16,7 @@ import pytest
 
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
-from ragqa.library import PAGE, Library, StoppedError, _start
+from ragqa.service.library import PAGE, Library, StoppedError, _start
 from tests.conftest import fill
 
 QUESTION = "How many grams of beans for one litre of water?"
@@ -215,7 +215,7 @@ def test_a_passage_is_read_while_its_document_is_being_removed(
             writer.remove([document_id])
         return _start(corpus, document_id, ordinal)
 
-    monkeypatch.setattr("ragqa.library._start", removed_meanwhile)
+    monkeypatch.setattr("ragqa.service.library._start", removed_meanwhile)
     assert library.read("coffee.md#0").document == document
     with pytest.raises(UsageError, match="There is no document 'coffee.md'"):
         library.document("coffee.md")

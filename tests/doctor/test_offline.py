@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from ragqa.cli.app import app
-from ragqa.licences import UNKNOWN, licences
-from ragqa.safety import offline
+from ragqa.doctor import offline
+from ragqa.doctor.licences import UNKNOWN, licences
 from tests.conftest import Run
 
 ATTEMPTS = """
 import json, socket, urllib.request
-from ragqa.safety.offline import _block
+from ragqa.doctor.offline import _block
 
 attempts = []
 _block(attempts)
@@ -61,7 +61,7 @@ def test_every_attempt_to_reach_the_network_fails_and_is_told() -> None:
 
 def test_what_no_python_sends_is_counted_where_the_system_can() -> None:
     program = (
-        "import subprocess, sys\nfrom ragqa.safety.offline import _leave_network, _sent\n"
+        "import subprocess, sys\nfrom ragqa.doctor.offline import _leave_network, _sent\n"
         "own = _leave_network()\nbefore = _sent() if own else 0\n"
         f"subprocess.run([sys.executable, '-c', {SENDING!r}])\nprint(own, (_sent() if own else 1) - before)"
     )

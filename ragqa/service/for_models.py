@@ -12,8 +12,8 @@ from typing import Any
 
 from ragqa import forms
 from ragqa.answer.context import render, shortened
-from ragqa.library import Extract
 from ragqa.safety.untrusted import for_model, for_terminal, to_json
+from ragqa.service.library import Extract
 from ragqa.types import Answer, Citation, ContextBlock, Hit, Passage, SearchResult
 
 RULE = (

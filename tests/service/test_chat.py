@@ -16,9 +16,9 @@ from sqlite_utils import Database
 
 from ragqa import Pipeline
 from ragqa.answer.conversation import ELLIPSIS, last_conversation
-from ragqa.chat import Chat
 from ragqa.config import TimeoutSettings, load_config
 from ragqa.errors import RagqaError, UsageError
+from ragqa.service.chat import Chat
 
 QUESTION = "How many grams of beans for one litre of water?"
 

@@ -1,0 +1,1 @@
+"""`ragqa doctor`: what is installed, whether it works, licences, and the proof that nothing leaves."""

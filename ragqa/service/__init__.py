@@ -1,0 +1,1 @@
+"""One corpus for programs that ask again and again: a library, a conversation, what models are handed."""
