@@ -51,7 +51,7 @@ def resolve_device(name: str) -> str:
     if name == "cpu":
         return name
     if name != "auto" and not has_torch():
-        raise missing_package(f"The device {name}", "torch", "torch")
+        raise missing_package(f"The device {name}", "torch", "ragqa[torch]")
     there = available_devices()
     if name == "auto":
         return next((device for device in ("cuda", "mps") if device in there), "cpu")

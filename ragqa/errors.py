@@ -46,18 +46,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"There is no {kind} {name!r}. Known: {', '.join(sorted(known))}.")
 
 
-def missing_package(feature: str, module: str, extra: str) -> RagqaError:
-    """Return the error for a package that `feature` needs, with the line that mends it.
-
-    `extra` is the name of ragqa's that brings it, or a requirement of another package's: "ray[client]".
-    """
-    requirement = extra if "[" in extra else f"ragqa[{extra}]"
+def missing_package(feature: str, module: str, requirement: str) -> RagqaError:
+    """Return the error for an optional package that `feature` needs, with the line that mends it."""
     return RagqaError(
         f"{feature} needs the package {module!r}, which is not installed: pip install '{requirement}'"
     )
 
 
-def require(module: str, feature: str, extra: str) -> ModuleType:
+def require(module: str, feature: str, requirement: str) -> ModuleType:
     """Return `module`, which `feature` needs; raises what `missing_package` returns where it is missing.
 
     That something else is missing, within it, is another error and stays one.
@@ -67,4 +63,4 @@ def require(module: str, feature: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise missing_package(feature, module, extra) from error
+        raise missing_package(feature, module, requirement) from error

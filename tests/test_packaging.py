@@ -9,13 +9,12 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
 
-from ragqa.doctor.extras import USES, requirements_of
+from ragqa.doctor.extras import USES, closure
 from tests.conftest import write_notes
 
 ROOT = Path(__file__).parents[1]
@@ -73,8 +72,8 @@ def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
     folder = tmp_path_factory.mktemp("base")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     site = next((folder / "venv" / "lib").glob("python*")) / "site-packages"
-    for package in closure("ragqa"):
-        if package.name != "ragqa":
+    for name, package in closure("ragqa").items():
+        if name != "ragqa":
             link(package, site)
     pip = [sys.executable, "-m", "pip", "--python", folder / "venv", "install", "--quiet", "--no-deps"]
     subprocess.run([*pip, "--no-index", "--no-compile", wheel], check=True)
@@ -84,24 +83,6 @@ def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=200)
 
     return run
-
-
-def closure(root: str) -> list[Distribution]:
-    """Return the installed packages that `root` asks for without any extra, itself included."""
-    found: dict[str, Distribution] = {}
-    waiting = [(root, "")]
-    seen = set()
-    while waiting:
-        name, extra = waiting.pop()
-        if (name, extra) in seen:
-            continue
-        seen.add((name, extra))
-        # What a marker rules out here is not installed.
-        with suppress(PackageNotFoundError):
-            found[name] = distribution(name)
-            for requirement in requirements_of(found[name], extra):
-                waiting += [(requirement.name, wanted) for wanted in ("", *requirement.extras)]
-    return list(found.values())
 
 
 def link(package: Distribution, site: Path) -> None:

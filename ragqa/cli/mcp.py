@@ -24,7 +24,7 @@ def mcp(config: ConfigName = "default", db: Db = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
             raise
-        raise missing_package("ragqa mcp", "mcp", "mcp") from error
+        raise missing_package("ragqa mcp", "mcp", "ragqa[mcp]") from error
     if sys.stdin.isatty():
         show.note("Waiting for MCP messages on stdin, as a program sends them. Ctrl-C ends it.")
     serve(db, config, show.note)

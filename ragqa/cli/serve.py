@@ -58,6 +58,6 @@ def serve(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise
-        raise missing_package("ragqa serve", str(error.name), "web") from error
+        raise missing_package("ragqa serve", str(error.name), "ragqa[web]") from error
     settings = Settings(host, tuple(allow_host or ()), token or None, rate, runs)
     run_server(Serving(db, config or CONFIGS, model, port, open_browser, settings), show.note)

@@ -134,7 +134,9 @@ def _features(encode: Callable[..., Any], texts: Sequence[str]) -> list[dict[str
 
 def load_multi_vector(model: str, device: str, revision: str | None = None) -> MultiVectorEncoder:
     """Return a checkpoint by folder or hub name, or the embedded one; RagqaError where it cannot be."""
-    require("sentence_transformers", f"The engine sentence-transformers, for the model {model},", "torch")
+    require(
+        "sentence_transformers", f"The engine sentence-transformers, for the model {model},", "ragqa[torch]"
+    )
     if model in embedded.CHECKPOINTS:
         return _load_embedded(embedded.CHECKPOINTS[model], device)
     from sentence_transformers import MultiVectorEncoder

@@ -182,15 +182,18 @@ class _Writer:
             return
         seen.add(document.id)
         row = self.corpus.connection.execute(
-            "SELECT rowid, content_hash, origin FROM documents WHERE id = ?", [document.id]
+            "SELECT rowid, content_hash, origin, metadata FROM documents WHERE id = ?", [document.id]
         ).fetchone()
         digest = content_hash(document)
         if row and row[2] != origin and not self.take_over:
             reason = f"its id belongs to a document from {row[2]} (--id-prefix or --take-over)"
             self.report.skipped.append(Skipped(document.id, reason))
-        elif row and row[2] == origin and row[1] in (digest, _hash(document, document.metadata)):
-            # The second: a file's time once was hashed with what it says.
-            self._touch(row[0], document, digest)
+        # The second: a file's time once was hashed with what it says.
+        elif row and row[2] == origin and (row[1] == digest or row[1] == _hash(document, document.metadata)):
+            metadata = _metadata(document)
+            if (row[1], row[3]) != (digest, metadata):
+                query = "UPDATE documents SET metadata = ?, content_hash = ? WHERE rowid = ?"
+                self.corpus.connection.execute(query, [metadata, digest, row[0]])
             self.report.unchanged += 1
         else:
             rowid = self._write(document, digest, origin)
@@ -199,15 +202,6 @@ class _Writer:
                 self.report.replaced += 1
             else:
                 self.report.added += 1
-
-    def _touch(self, rowid: int, document: Document, digest: str) -> None:
-        """Note a document's metadata, of which its file's time may have changed and nothing else."""
-        values = [_metadata(document), digest]
-        self.corpus.connection.execute(
-            "UPDATE documents SET metadata = ?, content_hash = ?"
-            " WHERE rowid = ? AND (metadata, content_hash) != (?, ?)",
-            [*values, rowid, *values],
-        )
 
     def _write(self, document: Document, digest: str, origin: str) -> int:
         values = {

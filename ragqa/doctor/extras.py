@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -43,7 +45,7 @@ def extras() -> list[Extra]:
     """Return the extras in the order of USES."""
     found = []
     for name, use in USES.items():
-        wanted = dict.fromkeys(requirement.name for requirement in _of_extra(name))
+        wanted = dict.fromkeys(requirement.name for requirement in asked_for(name))
         found.append(Extra(name, use, tuple(one for one in wanted if not is_installed(one))))
     return found
 
@@ -55,6 +57,38 @@ def is_installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def closure(root: str, extra: str = "") -> dict[str, Distribution]:
+    """Return the installed packages that `root` asks for, itself included, by their normalised names.
+
+    With an `extra` ("*": all of them) also what that one asks for; of what is not installed nothing is known.
+    """
+    found: dict[str, Distribution] = {}
+    waiting = [(normalised(root), extra)]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        name, wanted = waiting.pop()
+        if (name, wanted) in seen:
+            continue
+        seen.add((name, wanted))
+        with suppress(PackageNotFoundError):
+            found[name] = distribution(name)
+            for requirement in _all_requirements(found[name], wanted):
+                waiting += [(normalised(requirement.name), also) for also in ("", *requirement.extras)]
+    return found
+
+
+def _all_requirements(package: Distribution, extra: str) -> Iterator[Requirement]:
+    """Yield what a distribution asks for itself and for an extra ("*": for all of them)."""
+    extras = package.metadata.get_all("Provides-Extra") or () if extra == "*" else (extra,)
+    for one in dict.fromkeys(("", *extras)):
+        yield from requirements_of(package, one)
+
+
+def normalised(name: str) -> str:
+    """Return a package's name as PyPI compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def requirements_of(package: Distribution, extra: str) -> Iterator[Requirement]:
@@ -73,12 +107,12 @@ def requirements_of(package: Distribution, extra: str) -> Iterator[Requirement]:
 
 
 @cache
-def _of_extra(name: str) -> tuple[Requirement, ...]:
-    """Return what an extra of ragqa asks for, those that it names of ragqa's own resolved."""
+def asked_for(name: str) -> tuple[Requirement, ...]:
+    """Return what ragqa asks for itself ("") or for an extra, extras of its own that it names resolved."""
     found: list[Requirement] = []
     for requirement in requirements_of(distribution("ragqa"), name):
         if requirement.name == "ragqa":
-            found += [one for other in sorted(requirement.extras) for one in _of_extra(other)]
+            found += [one for other in sorted(requirement.extras) for one in asked_for(other)]
         else:
             found.append(requirement)
     return tuple(found)

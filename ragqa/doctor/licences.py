@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution
 from typing import Any
 
 from ragqa import embedded
-from ragqa.doctor.extras import requirements_of
+from ragqa.doctor.extras import closure
 
 UNKNOWN = "not told"
 LONGEST = 60
@@ -19,35 +18,12 @@ def licences(root: str = "ragqa") -> list[dict[str, Any]]:
 
     What its extras need counts where it is installed. With ragqa comes its model, which is no package.
     """
-    found: dict[str, Distribution] = {}
-    waiting = [(root, "*")]
-    seen: set[tuple[str, str]] = set()
-    while waiting:
-        name, extra = waiting.pop()
-        key = name.lower().replace("_", "-").replace(".", "-")
-        if (key, extra) in seen:
-            continue
-        seen.add((key, extra))
-        try:
-            found[key] = distribution(name)
-        except PackageNotFoundError:
-            continue
-        waiting += _needed(found[key], extra)
     packages = [
         {"name": one.metadata["Name"], "version": one.version, "licence": _licence(one)}
-        for _, one in sorted(found.items())
+        for _, one in sorted(closure(root, "*").items())
     ]
     model = {"name": embedded.NAME, "version": embedded.WEIGHTS_SHA256[:8], "licence": embedded.LICENCE}
     return [model, *packages] if root == "ragqa" else packages
-
-
-def _needed(package: Distribution, extra: str) -> Iterator[tuple[str, str]]:
-    """Yield the packages that this one needs for `extra` ("": for itself, "*": for all of its extras)."""
-    extras = package.metadata.get_all("Provides-Extra") or () if extra == "*" else (extra,)
-    for name in dict.fromkeys(("", *extras)):
-        for requirement in requirements_of(package, name):
-            for wanted in ("", *requirement.extras):
-                yield requirement.name, wanted
 
 
 def _licence(package: Distribution) -> str:

@@ -116,7 +116,7 @@ def tune(
     trial is told to `on_trial` with the budget. Among equal configs the cheaper is the best. Raises
     UsageError when there is too little to choose by, or a setting is wrong, and RagqaError without Optuna.
     """
-    require("optuna", "ragqa eval tune", "tune")
+    require("optuna", "ragqa eval tune", "ragqa[tune]")
     metric = _metric(settings)
     where = load_config(settings.baseline).where
     space = Space(_chunks(corpus, settings.chunks), settings.device, where)

@@ -39,7 +39,7 @@ class CrossEncoderReranker:
 
     @cached_property
     def model(self) -> CrossEncoder:
-        require("sentence_transformers", f"The cross-encoder {self.settings.model}", "torch")
+        require("sentence_transformers", f"The cross-encoder {self.settings.model}", "ragqa[torch]")
         from sentence_transformers import CrossEncoder
 
         compute = self.resources.compute

@@ -82,7 +82,7 @@ class SentenceTransformersEmbedder:
     """Any embedding model that sentence-transformers loads; raises RagqaError for one that it cannot."""
 
     def __init__(self, settings: EmbedderSettings, compute: Compute, revision: str | None = None) -> None:
-        require("sentence_transformers", f"The embedding model {settings.model}", "torch")
+        require("sentence_transformers", f"The embedding model {settings.model}", "ragqa[torch]")
         from sentence_transformers import SentenceTransformer
 
         device = compute.torch_device()

@@ -44,7 +44,7 @@ def connect(uri: str) -> DBConnection:
 
     Keys and endpoints of object stores are those of the environment (AWS_ACCESS_KEY_ID and the like).
     """
-    lancedb = require("lancedb", "A Lance dataset", "scale")
+    lancedb = require("lancedb", "A Lance dataset", "ragqa[scale]")
     try:
         connection: DBConnection = lancedb.connect(location(uri))
     except FAILURES as error:

@@ -21,7 +21,7 @@ from ragqa.device import cores
 from ragqa.errors import RagqaError, UsageError, require, unknown_name
 
 ENGINES = ("local", "ray")
-EXTRA = "scale"
+EXTRA = "ragqa[scale]"
 CONNECT_S = 10.0
 # What waits for its turn are a few batches; more than this goes to the disk.
 OBJECT_BYTES = 128 * 2**20

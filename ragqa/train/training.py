@@ -28,7 +28,7 @@ from ragqa.train.negatives import Example
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
-EXTRA = "train"
+EXTRA = "ragqa[train]"
 # Texts are cut for training, since a few long ones would make every batch slow; the checkpoint's own
 # lengths stay as they are.
 QUERY_TOKENS, DOCUMENT_TOKENS = 64, 128

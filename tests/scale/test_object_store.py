@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Run
 
 pytest.importorskip("lancedb", reason="LanceDB is not installed: pip install 'ragqa[scale]'")
-server = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'ragqa[test]'")
+server = pytest.importorskip("moto.server", reason="moto is not installed: make install")
 
 
 @pytest.fixture

@@ -13,15 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
-from ragqa.doctor.extras import USES, requirements_of
+from ragqa.doctor.extras import USES, asked_for, closure, normalised
 
 ROOT = Path(__file__).parents[2]
 MANY = 3
-MODEL_MB = 95
 
 
 def main() -> None:
@@ -31,53 +29,36 @@ def main() -> None:
     print("| requirement | MB | s | imported by |")
     print("| --- | ---: | ---: | --- |")
     rows = []
+    everything = closure_of(base)
+    asked_by = {one: set(closure(one)) - {one} for one in everything}
     for name in base:
-        alone = closure(base) - closure(one for one in base if one != name)
-        also = sorted(one for one in closure(base) if name in closure([one]) - {one}) if not alone else []
+        alone = everything - closure_of(one for one in base if one != name)
+        also = [] if alone else sorted(one for one, asked in asked_by.items() if name in asked)
         charged = alone or {name}
         rows.append((megabytes(charged), name, len(charged) - 1, seconds(charged), also))
     for size, name, others, took, also in sorted(rows, reverse=True):
         beside = f" and {others} more" if others else ""
         beside += f", as for {_places(also)}" if also else ""
         print(f"| `{name}`{beside} | {size:.1f} | {took:.1f} | {_places(modules.get(name, ()))} |")
-    all_of_it = closure(base)
-    size = megabytes(all_of_it) + MODEL_MB
-    print(f"| all {len(all_of_it)} packages, and ragqa with its model ({MODEL_MB} MB) | {size:.0f} | | |")
+    own = sum(path.stat().st_size for path in (ROOT / "ragqa").rglob("*") if path.suffix != ".pyc") / 1e6
+    size = megabytes(everything) + own
+    print(f"| all {len(everything)} packages, and ragqa with its model ({own:.0f} MB) | {size:.0f} | | |")
     print()
     print("| extra | packages | MB more | for |")
     print("| --- | ---: | ---: | --- |")
     for name, use in USES.items():
-        more = closure([*base, *wanted(name)]) - closure(base)
+        more = closure_of([*base, *wanted(name)]) - everything
         print(f"| `{name}` | {len(more)} | {megabytes(more):.0f} | {use} |")
 
 
 def wanted(extra: str) -> list[str]:
     """Return the normalised names of what ragqa asks for itself ("") or for an extra."""
-    names = []
-    for requirement in requirements_of(distribution("ragqa"), extra):
-        if requirement.name == "ragqa":
-            names += [name for other in requirement.extras for name in wanted(other)]
-        else:
-            names.append(_normal(requirement.name))
-    return names
+    return [normalised(requirement.name) for requirement in asked_for(extra)]
 
 
-def closure(names: Iterable[str]) -> set[str]:
+def closure_of(names: Iterable[str]) -> set[str]:
     """Return these packages and all that they ask for, as far as they are installed."""
-    found: set[str] = set()
-    waiting = [(name, "") for name in names]
-    seen = set()
-    while waiting:
-        name, extra = waiting.pop()
-        if (name, extra) in seen:
-            continue
-        seen.add((name, extra))
-        with suppress(PackageNotFoundError):
-            package = distribution(name)
-            found.add(name)
-            for requirement in requirements_of(package, extra):
-                waiting += [(_normal(requirement.name), one) for one in ("", *requirement.extras)]
-    return found
+    return {found for name in names for found in closure(name)}
 
 
 def megabytes(names: Iterable[str]) -> float:
@@ -113,7 +94,7 @@ def importers() -> dict[str, set[str]]:
             for name in names:
                 for package in packages.get(name.partition(".")[0], ()):
                     place = path.relative_to(ROOT / "ragqa").with_suffix("").as_posix()
-                    found.setdefault(_normal(package), set()).add(place)
+                    found.setdefault(normalised(package), set()).add(place)
     return found
 
 
@@ -121,10 +102,6 @@ def _places(modules: Iterable[str]) -> str:
     names = sorted(modules)
     more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return ", ".join(f"`{name}`" for name in names[:MANY]) + more
-
-
-def _normal(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def stanford_layout(settings: EncoderSettings, revision: str | None = None) -> L
     Raises RagqaError when it cannot be loaded, or has modules that the layout cannot hold.
     """
     if find_spec("ragatouille") is None:
-        raise missing_package("RAGatouille's engine", "ragatouille", "plaid")
+        raise missing_package("RAGatouille's engine", "ragatouille", "ragqa[plaid]")
     from ragqa.colbert.sentence_transformers import load_multi_vector
 
     checkpoint = embedded.CHECKPOINTS.get(settings.model)

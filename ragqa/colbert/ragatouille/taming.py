@@ -39,7 +39,7 @@ def tamed(compute: Compute) -> None:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        require("ragatouille", "RAGatouille's engine", "plaid")
+        require("ragatouille", "RAGatouille's engine", "ragqa[plaid]")
         import_module("ragatouille.models.index")
         from colbert.infra.config.settings import RunSettings
         from colbert.modeling import checkpoint, hf_colbert

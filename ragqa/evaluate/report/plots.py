@@ -195,7 +195,7 @@ def _svg(
     Every id begins with `name`, because the ids of all plots of a page must differ. What has nothing
     `told` is hidden from screen readers.
     """
-    require("matplotlib", "A report with plots", "report")
+    require("matplotlib", "A report with plots", "ragqa[report]")
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -55,7 +55,7 @@ def bench(
                 # After every row: some take minutes, and the last may fail.
                 report.write(folder, about, rows)
         except ModuleNotFoundError as error:
-            raise UsageError(f"The benchmarks need {error.name}: pip install 'ragqa[bench]'.") from error
+            raise UsageError(f"The benchmarks need {error.name}: make install.") from error
     print(f"Written: {folder / 'bench.md'}, {folder / 'bench.json'}", file=sys.stderr)
 
 
