@@ -23,7 +23,7 @@ from pathlib import Path
 # What most commands import.
 IMPORTED = [
     "ragqa.cli.app",
-    "ragqa.operations",
+    "ragqa.operations.corpus",
     "ragqa.answer.request",
     "ragqa.evaluate.matrix",
     "onnxruntime",

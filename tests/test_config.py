@@ -8,9 +8,9 @@ import pytest
 
 from ragqa.config import MAX_CONFIG_BYTES, load_config, shipped_configs
 from ragqa.errors import RagqaError, UsageError
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
+from ragqa.operations.push import push
 from ragqa.pipeline import Pipeline
-from ragqa.scale.push import push
 from ragqa.stages import check_stages
 
 NEED_A_HUB = {"cross-encoder", "colbertv2"}

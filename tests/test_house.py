@@ -41,6 +41,25 @@ def test_no_import_goes_in_a_circle() -> None:
         raise AssertionError(f"imports in a circle: {' <- '.join(error.args[1])}") from None
 
 
+def test_no_room_needs_one_that_needs_it() -> None:
+    """A room is a folder of ragqa, or a module beside them."""
+    rooms: dict[str, set[str]] = {}
+    for name, wanted in imports().items():
+        # The package itself is its face: it hands Pipeline on.
+        if name != "ragqa":
+            needed = {_room(one) for one in wanted if one != "ragqa"} - {_room(name)}
+            rooms.setdefault(_room(name), set()).update(needed)
+    assert len(rooms) > 25
+    try:
+        TopologicalSorter(rooms).prepare()
+    except CycleError as error:
+        raise AssertionError(f"rooms in a circle: {' <- '.join(error.args[1])}") from None
+
+
+def _room(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
 def test_the_graph_sees_imports_of_all_kinds() -> None:
     found = imports()
     assert len(found) > 150

@@ -16,7 +16,7 @@ from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.device import Compute
 from ragqa.errors import BusyError, RagqaError, UsageError
 from ragqa.explain.explanation import explain
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import check_question
 from ragqa.types import Passage
 from tests.conftest import fill

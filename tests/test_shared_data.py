@@ -16,7 +16,7 @@ from ragqa.evaluate.plan import Plan
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.store import RunStore
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from tests.conftest import fill
 

@@ -12,8 +12,8 @@ from ragqa.cli.question import open_pipeline
 from ragqa.forms import size
 
 if TYPE_CHECKING:
+    from ragqa.cluster.ray_cluster import Cluster
     from ragqa.pipeline import Pipeline
-    from ragqa.scale.ray_cluster import Cluster
 
 Engine = Annotated[
     str,
@@ -76,7 +76,7 @@ def ingest(
     """
     from ragqa.corpus.loaders import Fields, open_sources
     from ragqa.corpus.loaders.text import check_format
-    from ragqa.operations import ingest_sources
+    from ragqa.operations.corpus import ingest_sources
 
     check_format(format)
     fields = Fields(id, title, _names(text), _names(meta), format, id_prefix)
@@ -130,7 +130,7 @@ def index(
     Example: ragqa index -c colbert-plaid --device cuda
     Example: ragqa index --engine ray --address auto
     """
-    from ragqa.scale.ray_cluster import open_cluster
+    from ragqa.cluster.ray_cluster import open_cluster
 
     with (
         open_cluster(engine, address, worker_cores) as cluster,
@@ -150,12 +150,12 @@ def index(
 
 def build(pipeline: Pipeline, cluster: Cluster | None, label: str, **options: Any) -> dict[str, Any]:
     """Build what `pipeline` searches, here or by the workers of a cluster, and show how far it is."""
-    from ragqa.operations import build_index
+    from ragqa.operations.corpus import build_index
 
     if cluster is None:
         with show.progress(label) as advance:
             return build_index(pipeline, on_passages=advance, **options)
-    from ragqa.scale.ray_index import RayEngine
+    from ragqa.cluster.ray_index import RayEngine
 
     with RayEngine(cluster, pipeline) as engine, show.progress(label, engine.about) as advance:
         return build_index(pipeline, on_passages=advance, engine=engine, **options)
@@ -175,7 +175,7 @@ def status(
     """
     from ragqa.corpus.database import Corpus
     from ragqa.files import default_corpus
-    from ragqa.operations import corpus_status
+    from ragqa.operations.corpus import corpus_status
 
     with Corpus.open(db or default_corpus()) as corpus:
         report = corpus_status(corpus, index_files=index)
@@ -201,7 +201,7 @@ def remove(
     """
     from ragqa.corpus.database import Corpus
     from ragqa.files import default_corpus
-    from ragqa.operations import remove_documents
+    from ragqa.operations.corpus import remove_documents
 
     with Corpus.open(db or default_corpus()) as corpus:
         removed = remove_documents(corpus, documents)

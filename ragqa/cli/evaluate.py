@@ -25,6 +25,7 @@ from ragqa.cli.stored import Metrics, Runs
 from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
+    from ragqa.cluster.ray_cluster import Cluster
     from ragqa.evaluate.judging import Judged
     from ragqa.evaluate.matrix import Progress
     from ragqa.evaluate.metrics import Metric
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ragqa.evaluate.store import RunStore
     from ragqa.evaluate.tune import Tuned, TuneSettings
     from ragqa.pipeline import Pipeline
-    from ragqa.scale.ray_cluster import Cluster
 
 CONFIGS = ("fts", "dense", "hybrid", "fts-colbert", "hybrid-colbert", "default")
 
@@ -107,11 +107,11 @@ def run(
     Example: ragqa eval run questions.jsonl -c fts -c default -m extractive -m gpt-4o-mini
     Example: ragqa eval run beir/scifact --retrieval-only --sample 50 --metric nDCG@10
     """
+    from ragqa.cluster.ray_cluster import open_cluster
     from ragqa.evaluate.calls import Retries
     from ragqa.evaluate.metrics import parse_metrics
     from ragqa.evaluate.plan import Plan
     from ragqa.evaluate.store import RunStore
-    from ragqa.scale.ray_cluster import open_cluster
 
     metrics = parse_metrics(metric) if metric else None
     plan = Plan(
@@ -317,8 +317,8 @@ def _run(
     pipelines: Sequence[Pipeline], plan: Plan, store: RunStore, cluster: Cluster | None = None
 ) -> list[Run]:
     """Run the matrix with its progress shown, say what did not go well, and return the runs."""
+    from ragqa.cluster.ray_search import RaySearch
     from ragqa.evaluate.matrix import run_matrix
-    from ragqa.scale.ray_search import RaySearch
 
     with show_runs.matrix_progress() as on_progress:
 

@@ -41,7 +41,7 @@ def push(
     Example: ragqa push --to s3://bucket/notes --multivector
     """
     from ragqa.files import default_corpus
-    from ragqa.scale.push import push as bring
+    from ragqa.operations.push import push as bring
 
     with (
         open_pipeline(config, db or default_corpus(), device) as pipeline,

@@ -15,7 +15,7 @@ from ragqa.device import available_devices, has_bfloat16, has_torch, may_have_ac
 from ragqa.doctor.extras import extras
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
-from ragqa.operations import corpus_status
+from ragqa.operations.corpus import corpus_status
 from ragqa.stages import check_stages
 
 PACKAGES = (

@@ -153,7 +153,7 @@ def _ask_all(step: Callable[[str, Callable[[], str]], bool], name: str, db: Path
 
 def _ingest(folder: Path, db: Path) -> str:
     from ragqa.corpus.loaders import Fields, open_sources
-    from ragqa.operations import ingest_sources
+    from ragqa.operations.corpus import ingest_sources
 
     notes = folder / "notes"
     notes.mkdir()
@@ -162,7 +162,7 @@ def _ingest(folder: Path, db: Path) -> str:
 
 
 def _index(db: Path) -> str:
-    from ragqa.operations import build_index
+    from ragqa.operations.corpus import build_index
     from ragqa.pipeline import Pipeline
 
     with Pipeline.from_config("default", db) as pipeline:

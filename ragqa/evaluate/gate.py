@@ -10,7 +10,7 @@ from ragqa.evaluate.comparison import compare_runs
 from ragqa.evaluate.metrics import default_metrics, parse_metrics
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.significance import Difference, holm
-from ragqa.operations import missing_passages
+from ragqa.operations.corpus import missing_passages
 from ragqa.pipeline import Pipeline
 
 

@@ -20,7 +20,7 @@ from ragqa.evaluate.calls import Outcome, Workers, call
 from ragqa.evaluate.plan import Cell, Plan, corpus_fingerprint, make_cells
 from ragqa.evaluate.runs import RankedPassage, Reply, Result
 from ragqa.evaluate.store import RunStore
-from ragqa.operations import Storing
+from ragqa.operations.corpus import Storing
 from ragqa.pipeline import Pipeline
 from ragqa.stages import needs_no_corpus
 from ragqa.types import Answer, SearchResult

@@ -19,7 +19,7 @@ from ragqa.evaluate.environment import code_version, machine
 from ragqa.evaluate.questions import QuestionSet, unknown_documents
 from ragqa.evaluate.runs import DEPTH, RunKey
 from ragqa.evaluate.store import RunStore
-from ragqa.operations import index_bytes
+from ragqa.operations.corpus import index_bytes
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.fts import FullTextRetriever
 from ragqa.stages import needs_no_corpus

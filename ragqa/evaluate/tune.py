@@ -25,7 +25,7 @@ from ragqa.evaluate.significance import Difference, compare
 from ragqa.evaluate.tuning.copies import working_copy
 from ragqa.evaluate.tuning.search import Finder
 from ragqa.evaluate.tuning.space import DEPTHS, Space, cost
-from ragqa.operations import build_index, missing_passages
+from ragqa.operations.corpus import build_index, missing_passages
 from ragqa.pipeline import Pipeline
 
 # The shipped configs that are tried before any other.

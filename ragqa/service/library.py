@@ -168,7 +168,7 @@ class Library:
 
     def status(self) -> dict[str, Any]:
         """Return what the corpus holds, in the documented form of `status --json`."""
-        from ragqa.operations import corpus_status
+        from ragqa.operations.corpus import corpus_status
 
         with reading(self._db) as corpus:
             return corpus_status(corpus)

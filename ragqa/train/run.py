@@ -21,7 +21,7 @@ from ragqa.device import Compute
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.questions import QuestionSet, load_questions
 from ragqa.evaluate.significance import Difference, Mean
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.train.negatives import (
     FUSION,

@@ -129,7 +129,7 @@ def compare_configs(
     from ragqa.evaluate.metrics import parse_metrics
     from ragqa.evaluate.plan import Plan
     from ragqa.evaluate.store import RunStore
-    from ragqa.operations import build_index
+    from ragqa.operations.corpus import build_index
 
     path = work / "corpus.db"
     _copy(corpus, path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
-from ragqa.operations import corpus_status
+from ragqa.operations.corpus import corpus_status
 from ragqa.service.library import reading
 from ragqa.types import Document, Passage
 

@@ -18,7 +18,7 @@ from ragqa.corpus.ingest import check_chunking
 from ragqa.device import may_have_accelerator
 from ragqa.errors import BusyError, RagqaError, UsageError, sentence, unknown_name
 from ragqa.explain.explanation import Explanation, explain
-from ragqa.operations import missing_passages
+from ragqa.operations.corpus import missing_passages
 from ragqa.pipeline import Pipeline, check_question
 from ragqa.safety.redaction import redacted
 from ragqa.service.library import LOOK_S, go_on

@@ -90,7 +90,7 @@ COMMANDS = {
     "search": (["search", QUESTION], ["typer", "ragqa.cli.app", "ragqa.config", "numpy", "onnxruntime"]),
     "ask": (["ask", QUESTION], ["llm", "ragqa.answer.generate"]),
     "ingest": (["ingest", "notes"], ["ragqa.corpus.loaders", "ragqa.corpus.ingest"]),
-    "index": (["index"], ["ragqa.operations"]),
+    "index": (["index"], ["ragqa.operations.corpus"]),
     "remove": (["remove", "tea.html"], ["ragqa.corpus.database"]),
     "explain": (["explain", QUESTION], ["ragqa.explain.explanation"]),
     "chat": (["chat"], ["ragqa.service.chat"]),

@@ -49,7 +49,7 @@ Call = Callable[..., str]
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of hostile documents, indexed."""
-    from ragqa.operations import build_index
+    from ragqa.operations.corpus import build_index
     from ragqa.pipeline import Pipeline
 
     folder = tmp_path_factory.mktemp("hostile")

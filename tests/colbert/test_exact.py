@@ -11,7 +11,7 @@ from ragqa.colbert.quantise import Codec, encode, join
 from ragqa.config import StageSettings
 from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
-from ragqa.operations import build_index, corpus_status, remove_documents
+from ragqa.operations.corpus import build_index, corpus_status, remove_documents
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.colbert_index import ColbertIndexRetriever
 from ragqa.stages import check_stages

@@ -14,7 +14,7 @@ from ragqa.colbert.ragatouille.plaid import PlaidIndex, plaid_root, plaid_status
 from ragqa.config import parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError
-from ragqa.operations import build_index, corpus_status, remove_documents
+from ragqa.operations.corpus import build_index, corpus_status, remove_documents
 from ragqa.pipeline import Pipeline
 from tests.conftest import fill
 

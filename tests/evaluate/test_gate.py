@@ -11,7 +11,7 @@ from ragqa.evaluate.gate import check_indexed, judge_run, needs_answers
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import RankedPassage, Reply, Result, Run, RunInfo, RunKey
 from ragqa.evaluate.significance import holm
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 
 from ..conftest import fill

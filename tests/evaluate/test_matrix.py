@@ -31,7 +31,7 @@ from ragqa.evaluate.plan import Plan
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.store import RunStore
-from ragqa.operations import remove_documents
+from ragqa.operations.corpus import remove_documents
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.fts import FullTextRetriever
 

@@ -10,7 +10,7 @@ from ragqa.corpus.passages import indexed_text
 from ragqa.errors import UsageError
 from ragqa.explain.explanation import explain, explain_result
 from ragqa.explain.segments import segments, shown
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.types import ExplainedHit, Explanation, Matches
 from tests.conftest import fill

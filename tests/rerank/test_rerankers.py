@@ -7,7 +7,7 @@ import pytest
 from ragqa.config import parse_config
 from ragqa.errors import RagqaError
 from ragqa.explain.explanation import explain
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.order import reorder
 from ragqa.retrieve.fusion import StageFusion

@@ -15,7 +15,7 @@ from ragqa.corpus.database import Corpus
 from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute
 from ragqa.errors import RagqaError
-from ragqa.operations import build_index, corpus_status
+from ragqa.operations.corpus import build_index, corpus_status
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve import matrix
 from ragqa.retrieve.dense import DenseRetriever

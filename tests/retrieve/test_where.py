@@ -17,7 +17,7 @@ from ragqa.config import Config, Strict, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.loaders import Fields
 from ragqa.errors import UsageError
-from ragqa.operations import build_index, remove_documents
+from ragqa.operations.corpus import build_index, remove_documents
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve import matrix
 from ragqa.retrieve.fts import FullTextRetriever

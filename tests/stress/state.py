@@ -15,7 +15,7 @@ from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import content_hash, corpus_chunking
 from ragqa.errors import RagqaError
-from ragqa.operations import corpus_status
+from ragqa.operations.corpus import corpus_status
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.fts import full_text_indexes
 

@@ -93,7 +93,7 @@ def targets(folder: Path) -> list[Target]:
 
 
 def _questions(folder: Path) -> tuple[Callable[[str], object], ...]:
-    from ragqa.operations import build_index
+    from ragqa.operations.corpus import build_index
     from ragqa.pipeline import Pipeline
 
     path = folder / "asked.db"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ragqa.corpus.database import Corpus
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from tests.train.material import make_corpus, small_checkpoint, small_config
 

@@ -15,7 +15,7 @@ from ragqa.config import Config, load_config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.significance import compare
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.train import run
 from ragqa.train.pairs import TrainingPair

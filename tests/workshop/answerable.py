@@ -20,7 +20,7 @@ from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.evaluate.answers import contains_answer
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet, load_questions
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.types import Hit
 from tests.workshop.fitting import Collections, Column, Seed, Transfer, is_fitted, logistic, parse_collection

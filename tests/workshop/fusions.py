@@ -20,7 +20,7 @@ from ragqa.config import parse_config
 from ragqa.evaluate.metrics import document_scores, ranked_documents, retrieval_measure
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.runs import DEPTH
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.fusion import StageFusion, fuse_stages
 from ragqa.types import Hit

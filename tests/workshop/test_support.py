@@ -14,7 +14,7 @@ from ragqa.answer.claims import content_words, unmarked
 from ragqa.answer.support import MODEL, Claim, Features, SupportChecker
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import JudgedQuestion
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.types import ContextBlock, Passage, Verdict
 from tests.conftest import fill, needs_sklearn

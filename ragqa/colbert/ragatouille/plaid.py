@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from ragqa.colbert.encoder import EncoderSettings
+from ragqa.colbert.ragatouille.index_files import tensor_shapes
 from ragqa.colbert.ragatouille.mends import (
     correct_counts,
     correct_paths,
@@ -30,7 +31,7 @@ from ragqa.colbert.ragatouille.stanford import stanford_layout
 from ragqa.colbert.store import TokenStore
 from ragqa.corpus.database import Corpus, batches
 from ragqa.corpus.passages import indexed_text
-from ragqa.device import Compute, has_torch
+from ragqa.device import Compute
 from ragqa.errors import RagqaError
 
 MANIFEST = "ragqa.json"
@@ -357,7 +358,8 @@ def plaid_status(corpus: Corpus, *, files: bool = False) -> list[dict[str, Any]]
         }
         if files:
             index["files"] = [
-                {"name": path.name, "bytes": path.stat().st_size, "tensors": _shapes(path)} for path in paths
+                {"name": path.name, "bytes": path.stat().st_size, "tensors": tensor_shapes(path)}
+                for path in paths
             ]
         found.append(index)
     return found
@@ -369,26 +371,6 @@ def drop_plaid(corpus: Corpus, kept: Sequence[str]) -> None:
         with corpus.writing(), corpus.transaction():
             corpus.set_setting("plaid", {})
         shutil.rmtree(plaid_root(corpus), ignore_errors=True)
-
-
-def _shapes(path: Path) -> list[str]:
-    """Return type and shape of each tensor in a `.pt` file, which is read as tensors and nothing else."""
-    if path.suffix != ".pt":
-        return []
-    if not has_torch():
-        return ["not read, since torch is not installed: pip install 'ragqa[torch]'"]
-    import torch
-
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, OSError) as error:
-        return [f"unreadable: {str(error).splitlines()[0]}"]
-    tensors = loaded if isinstance(loaded, (tuple, list)) else [loaded]
-    return [
-        f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-        for tensor in tensors
-        if isinstance(tensor, torch.Tensor)
-    ]
 
 
 def _could_not_write(error: Exception) -> bool:

@@ -25,7 +25,7 @@ from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.corpus.passages import indexed_text
 from ragqa.device import Compute
 from ragqa.embedded import count_tokens
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.stages import Reranker
 from ragqa.types import Hit, Passage

@@ -14,7 +14,7 @@ from ragqa.corpus.ingest import ingest
 from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import load_questions
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 
 TIL = Fields(id="slug", title="title", text=("body",), meta=("created", "topic"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ragqa.operations import build_index, missing_passages
+from ragqa.operations.corpus import build_index, missing_passages
 from ragqa.pipeline import Pipeline
 from tests.workshop.scale.material import Material, config, sqlite_config
 
@@ -25,8 +25,8 @@ HEALTH = {
 
 def two_nodes(material: Material) -> Iterator[tuple[str, str]]:
     """Encode the real passages on two nodes of a core each, and kill one when half of them are done."""
-    from ragqa.scale.ray_cluster import Cluster
-    from ragqa.scale.ray_index import RayEngine
+    from ragqa.cluster.ray_cluster import Cluster
+    from ragqa.cluster.ray_index import RayEngine
 
     moments: list[tuple[float, int]] = []
     killed: list[float] = []

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Set
 from string import ascii_lowercase, ascii_uppercase
 
 from ragqa.errors import UsageError
-from ragqa.scale.layout import NUMBER, NUMBERS, TEXT, TEXTS, metadata_column
+from ragqa.lance.layout import NUMBER, NUMBERS, TEXT, TEXTS, metadata_column
 from ragqa.where import Comparison, Condition, Every, Negation, Some, names
 
 _SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)

@@ -25,18 +25,18 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'ragqa[scale]'")
 
+from ragqa.cluster import ray_pool
+from ragqa.cluster.ray_cluster import Cluster
+from ragqa.cluster.ray_index import Encoding, RayEngine
+from ragqa.cluster.ray_search import RaySearch, Strategy
 from ragqa.corpus import derived
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.matrix import run_matrix
 from ragqa.evaluate.plan import Plan
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.store import RunStore
-from ragqa.operations import build_index
+from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
-from ragqa.scale import ray_pool
-from ragqa.scale.ray_cluster import Cluster
-from ragqa.scale.ray_index import Encoding, RayEngine
-from ragqa.scale.ray_search import RaySearch, Strategy
 
 from ..conftest import Run, fill
 

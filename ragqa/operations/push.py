@@ -18,13 +18,14 @@ from ragqa.colbert.store import TokenStore
 from ragqa.corpus.database import batches
 from ragqa.corpus.derived import PassageStore
 from ragqa.errors import BusyError, RagqaError
-from ragqa.operations import build_index, stores_of
+from ragqa.lance import layout
+from ragqa.lance.dataset import FAILURES, connect, failure, location, open_table, tagged
+from ragqa.lance.layout import Manifest, Vectors
+from ragqa.operations import indexes
+from ragqa.operations.corpus import build_index, stores_of
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.embeddings import DenseStore
 from ragqa.retrieve.lance import LanceRetriever, LanceSettings
-from ragqa.scale import indexes, layout
-from ragqa.scale.dataset import FAILURES, connect, failure, location, open_table, tagged
-from ragqa.scale.layout import Manifest, Vectors
 from ragqa.types import Passage
 
 if TYPE_CHECKING:

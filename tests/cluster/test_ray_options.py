@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ragqa.cluster.ray_cluster import open_cluster
 from ragqa.errors import UsageError
-from ragqa.scale.ray_cluster import open_cluster
 
 from ..conftest import Run
 

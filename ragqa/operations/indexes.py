@@ -6,9 +6,9 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ragqa.lance import layout
+from ragqa.lance.layout import Manifest
 from ragqa.retrieve.lance import IndexSettings, LanceSettings
-from ragqa.scale import layout
-from ragqa.scale.layout import Manifest
 
 if TYPE_CHECKING:
     from lancedb.table import Table

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ragqa.cluster.ray_cluster import Cluster
+from ragqa.cluster.ray_index import check_device, make_pool
 from ragqa.config import Config
 from ragqa.errors import RagqaError
 from ragqa.evaluate.matrix import Asked, Searcher
 from ragqa.evaluate.plan import corpus_fingerprint
 from ragqa.pipeline import Pipeline
-from ragqa.scale.ray_cluster import Cluster
-from ragqa.scale.ray_index import check_device, make_pool
 from ragqa.types import SearchResult
 
 # Questions that a worker takes at a time.

@@ -9,15 +9,15 @@ from itertools import chain
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
+from ragqa.cluster.ray_cluster import Cluster
+from ragqa.cluster.ray_pool import Pool
 from ragqa.config import Config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.derived import PassageStore, Row
 from ragqa.corpus.passages import indexed_text
 from ragqa.errors import RagqaError, UsageError
-from ragqa.operations import stores_of
+from ragqa.operations.corpus import stores_of
 from ragqa.pipeline import Pipeline
-from ragqa.scale.ray_cluster import Cluster
-from ragqa.scale.ray_pool import Pool
 from ragqa.types import Passage
 
 # Machines whose speeds are named one by one.

@@ -14,8 +14,8 @@ from ragqa.corpus.database import batches
 from ragqa.corpus.derived import Row
 from ragqa.errors import RagqaError, require
 from ragqa.files import default_dataset
-from ragqa.scale import layout
-from ragqa.scale.layout import Manifest
+from ragqa.lance import layout
+from ragqa.lance.layout import Manifest
 from ragqa.types import Passage
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ragqa import __version__
+from ragqa.cluster.ray_cluster import Cluster, Node
 from ragqa.errors import RagqaError
-from ragqa.scale.ray_cluster import Cluster, Node
 
 # Tasks that a worker has at a time: one that it does and one that waits, so that it never waits itself.
 IN_FLIGHT = 2
