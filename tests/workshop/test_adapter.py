@@ -101,6 +101,7 @@ def test_a_sample_has_of_each_kind_its_share(monkeypatch: pytest.MonkeyPatch) ->
     assert len(set(drawn)) == 48
 
 
+@pytest.mark.needs("torch")
 def test_batches_have_no_document_twice_and_nothing_held_out(material: Material) -> None:
     assert 0 < material.held_out.sum() < 60
     batches = material.batches("notes", 32, np.random.default_rng(2))
@@ -111,6 +112,7 @@ def test_batches_have_no_document_twice_and_nothing_held_out(material: Material)
     assert len(few) == len(set(material.documents[~material.held_out]))
 
 
+@pytest.mark.needs("torch")
 def test_gradients_of_the_factors_are_those_of_plain_products() -> None:
     import torch
     from torch.nn.functional import linear
@@ -128,6 +130,7 @@ def test_gradients_of_the_factors_are_those_of_plain_products() -> None:
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.needs("torch")
 def test_stored_vectors_are_those_of_the_store_and_let_gradients_through() -> None:
     import torch
 
@@ -153,6 +156,7 @@ def test_stored_vectors_are_those_of_the_store_and_let_gradients_through() -> No
     assert gradient.abs().sum(1).min() > 0
 
 
+@pytest.mark.needs("torch")
 def test_training_makes_an_adapter_that_says_what_the_published_model_says(material: Material) -> None:
     import torch
 
@@ -194,6 +198,7 @@ def test_training_makes_an_adapter_that_says_what_the_published_model_says(mater
     assert float(recipe_of.loss_of(*rows, alone, list(range(16)), exact)) < 0.2
 
 
+@pytest.mark.needs("torch")
 def test_the_projection_alone_is_trained_first(material: Material) -> None:
     import torch
 
