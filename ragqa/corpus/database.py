@@ -18,14 +18,18 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from ragqa.errors import BusyError, RagqaError, unreadable
+from ragqa.corpus.sqlite_file import FileKind, pragma, shared_connection
+from ragqa.errors import BusyError, RagqaError
 from ragqa.safety.untrusted import for_line
 from ragqa.types import Document, Passage
 
-# "rgqa": marks the file as ours in its header (https://www.sqlite.org/pragma.html#pragma_application_id).
-APPLICATION_ID = 0x72677161
-# How many migrations make today's tables; kept in the header too, so that opening needs no table.
-SCHEMA_VERSION = 3
+KIND = FileKind(
+    application_id=0x72677161,  # "rgqa"
+    version=3,
+    stranger="{path} is a SQLite database, but not a ragqa corpus. "
+    "To read documents from it: ragqa ingest {path} --table TABLE",
+    newer="The corpus {path} was written by a newer ragqa: upgrade to read it.",
+)
 BUSY_TIMEOUT_S = 10.0
 # SQLite's own default limit on bound variables was 999 for long; stay under it everywhere.
 VARIABLES = 900
@@ -117,44 +121,24 @@ class Corpus:
     def _check(self) -> None:
         """Refuse a file that is not ours, and bring an empty or older one up to date."""
         try:
-            # In the order opposite to that in which somebody else may be making them right now.
-            tables = self.count("sqlite_master")
-            application = self._pragma("application_id")
-            version = self._pragma("user_version")
-            if application != APPLICATION_ID and tables:
-                raise RagqaError(
-                    f"{self.path} is a SQLite database, but not a ragqa corpus. "
-                    f"To read documents from it: ragqa ingest {self.path} --table TABLE"
-                )
-            if version > SCHEMA_VERSION:
-                raise RagqaError(f"The corpus {self.path} was written by a newer ragqa: upgrade to read it.")
-            if version < SCHEMA_VERSION:
-                self._migrate()
+            KIND.check(self.path, self.connection, self._migrate)
         except sqlite3.OperationalError as error:
             raise RagqaError(f"The corpus {self.path} cannot be opened: {error}.") from error
-        except sqlite3.DatabaseError as error:
-            raise unreadable(self.path, error) from error
 
     def _migrate(self) -> None:
-        from sqlite_utils import Database
-
         from ragqa.corpus.schema import migrations
 
         if not self.writable:
             raise RagqaError(f"The corpus {self.path} needs an upgrade, but it is read-only.")
         with self.writing():
             self._back_up()
-            # The mark comes first: killed at any point, the file is still known as ours.
-            self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            migrations.apply(Database(self.connection))
-            self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            KIND.upgrade(self.connection, migrations)
 
     def _back_up(self) -> None:
         """Keep a copy of a file with documents as `NAME.vVERSION.bak`, before a migration changes it."""
         # Asked again, since somebody else may have migrated it while this process waited for its turn.
-        version = self._pragma("user_version")
-        if version == SCHEMA_VERSION or not self._has_documents():
+        version = pragma(self.connection, "user_version")
+        if version == KIND.version or not self._has_documents():
             return
         kept = _first_free(self.path.with_name(f"{self.path.name}.v{version}.bak"))
         part = kept.with_name(f"{kept.name}.part")
@@ -177,9 +161,6 @@ class Corpus:
         query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'documents'"
         made = self.connection.execute(query).fetchone()[0]
         return bool(made and self.count("documents"))
-
-    def _pragma(self, name: str) -> int:
-        return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -276,7 +257,7 @@ class Corpus:
 
         What was read of the file may be kept in memory as long as it stays the same.
         """
-        return self._pragma("data_version"), self.connection.total_changes
+        return pragma(self.connection, "data_version"), self.connection.total_changes
 
     def fingerprint(self) -> str:
         """SHA-256 of all documents, by id and content, and of how they are cut."""
@@ -347,11 +328,8 @@ def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     log = path.with_name(path.name + "-wal")
     frozen = not (log.exists() and log.stat().st_size)
     mode = "mode=rwc" if writable else "mode=ro&immutable=1" if frozen else "mode=ro"
-    connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?{mode}",
-        uri=True,
-        timeout=BUSY_TIMEOUT_S,
-        check_same_thread=False,
+    connection = shared_connection(
+        f"file:{quote(str(path.absolute()))}?{mode}", uri=True, timeout=BUSY_TIMEOUT_S
     )
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")

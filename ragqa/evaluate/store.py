@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ragqa.errors import BusyError, RagqaError, UsageError, unreadable
+from ragqa.corpus.sqlite_file import FileKind, shared_connection
+from ragqa.errors import BusyError, RagqaError, UsageError
 from ragqa.evaluate.questions import QuestionSet
 from ragqa.evaluate.rows import (
     QUESTION_COLUMNS,
@@ -31,9 +32,12 @@ from ragqa.files import default_runs
 if TYPE_CHECKING:
     from ragqa.evaluate.judge import Verdict
 
-# "rgqr": marks the file as ours, as a corpus has a mark of its own.
-APPLICATION_ID = 0x72677172
-SCHEMA_VERSION = 1
+KIND = FileKind(
+    application_id=0x72677172,  # "rgqr"
+    version=1,
+    stranger="{path} is a SQLite database, but no file of runs.",
+    newer="The runs in {path} were written by a newer ragqa: upgrade.",
+)
 BUSY_TIMEOUT_S = 30.0
 
 
@@ -56,9 +60,7 @@ class RunStore:
             raise UsageError(f"There are no runs at {path} yet: ragqa eval run QUESTIONS makes some.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
+            connection = shared_connection(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         except (OSError, sqlite3.OperationalError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise RagqaError(f"The file of runs {path} cannot be opened: {reason}.") from error
@@ -85,36 +87,21 @@ class RunStore:
 
     def _check(self) -> None:
         try:
-            # In the order opposite to that in which somebody else may be making them right now.
-            (tables,) = self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            (application,) = self.connection.execute("PRAGMA application_id").fetchone()
-            (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-            if application != APPLICATION_ID and tables:
-                raise RagqaError(f"{self.path} is a SQLite database, but no file of runs.")
-            if version > SCHEMA_VERSION:
-                raise RagqaError(f"The runs in {self.path} were written by a newer ragqa: upgrade.")
-            if version < SCHEMA_VERSION:
-                self._migrate()
+            KIND.check(self.path, self.connection, self._migrate)
             self.connection.execute("PRAGMA foreign_keys = ON")
             self.connection.execute("PRAGMA synchronous = NORMAL")
         except sqlite3.OperationalError as error:
             raise RagqaError(f"The file of runs {self.path} cannot be used: {error}.") from error
-        except sqlite3.DatabaseError as error:
-            raise unreadable(self.path, error) from error
 
     def _migrate(self) -> None:
         from filelock import FileLock, Timeout
-        from sqlite_utils import Database
 
         from ragqa.evaluate.schema import migrations
 
         # Two commands may begin a new file at once; whoever comes second finds nothing left to do.
         try:
             with FileLock(f"{self.path}.lock", timeout=BUSY_TIMEOUT_S):
-                self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                self.connection.execute("PRAGMA journal_mode = WAL")
-                migrations.apply(Database(self.connection))
-                self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                KIND.upgrade(self.connection, migrations)
         except Timeout as error:
             raise BusyError(
                 f"Another process is making {self.path}. Try again when it has finished."

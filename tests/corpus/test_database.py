@@ -8,33 +8,34 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from ragqa.corpus.database import APPLICATION_ID, SCHEMA_VERSION, Corpus
+from ragqa.corpus import sqlite_file
+from ragqa.corpus.database import KIND, Corpus
 from ragqa.corpus.schema import migrations
 from ragqa.errors import RagqaError
 
 
 def test_the_header_counts_the_migrations() -> None:
-    assert len(migrations._migrations) == SCHEMA_VERSION
+    assert len(migrations._migrations) == KIND.version
 
 
 @pytest.mark.parametrize("killed_before", ["the tables", "the version"])
 def test_a_corpus_whose_making_was_killed_is_made_whole(tmp_path: Path, killed_before: str) -> None:
     path = tmp_path / "c.db"
     with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA application_id = {KIND.application_id}")
         if killed_before == "the version":
             migrations.apply(Database(connection))
     connection.close()
     with Corpus.open(path) as corpus:
         assert corpus.count("documents") == 0
-        assert corpus.connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+        assert corpus.connection.execute("PRAGMA user_version").fetchone()[0] == KIND.version
 
 
 def test_a_locked_corpus_is_not_called_no_database(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def locked(self: Corpus, name: str) -> int:
+    def locked(connection: sqlite3.Connection, name: str) -> int:
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr(Corpus, "_pragma", locked)
+    monkeypatch.setattr(sqlite_file, "pragma", locked)
     with pytest.raises(RagqaError, match="cannot be opened: database is locked"):
         Corpus.open(db)
 
@@ -74,7 +75,7 @@ def test_another_database_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_corpus_of_a_newer_version_is_refused(corpus: Corpus) -> None:
-    corpus.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    corpus.connection.execute(f"PRAGMA user_version = {KIND.version + 1}")
     with pytest.raises(RagqaError, match="newer ragqa"):
         Corpus.open(corpus.path)
 
@@ -96,7 +97,7 @@ def test_a_corpus_of_an_older_version_is_upgraded_and_kept_as_it_was(
     old: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Corpus.open(old) as corpus:
-        assert corpus.connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+        assert corpus.connection.execute("PRAGMA user_version").fetchone()[0] == KIND.version
         assert corpus.count("documents") == 4
     kept = old.with_name("notes.db.v2.bak")
     assert f"as it was, it is kept in {kept}" in caplog.text

@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import quote
 
 from ragqa.config import MAX_DOCUMENT
 from ragqa.corpus.loaders.records import record_document, settle_fields
 from ragqa.corpus.loaders.source import Fields, Skipped, Source
 from ragqa.corpus.loaders.text import clean
+from ragqa.corpus.sqlite_file import shared_connection
 from ragqa.errors import RagqaError, UsageError
 from ragqa.types import Document
 
@@ -109,12 +110,10 @@ def open_read_only(path: Path) -> ReadOnlyConnection:
     """
     connection: ReadOnlyConnection | None = None
     try:
-        connection = sqlite3.connect(
-            f"file:{quote(os.fsencode(path.absolute()))}?mode=ro",
-            uri=True,
-            check_same_thread=False,
-            factory=ReadOnlyConnection,
+        opened = shared_connection(
+            f"file:{quote(os.fsencode(path.absolute()))}?mode=ro", uri=True, factory=ReadOnlyConnection
         )
+        connection = cast(ReadOnlyConnection, opened)
         connection.guard()
         connection.execute("SELECT count(*) FROM sqlite_master")
     except FAILURES as error:
