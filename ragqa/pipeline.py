@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ragqa import notebook
 from ragqa.config import MAX_QUESTION, Config, load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import check_chunking
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
 from ragqa.errors import UsageError
+from ragqa.explain import notebook
 from ragqa.files import default_corpus
-from ragqa.stages import (
+from ragqa.search.stages import (
     Derived,
     Reranker,
     Resources,
@@ -140,12 +140,12 @@ class Pipeline:
 
         A corpus indexed with another checkpoint has none of them, and gets none stored.
         """
-        from ragqa import embedded
         from ragqa.answer.evidence import UnstoredTokens
-        from ragqa.colbert.encoder import EncoderSettings
-        from ragqa.colbert.engines import load_encoder
+        from ragqa.encoders.embedded import minilm
+        from ragqa.encoders.engines import load_encoder
+        from ragqa.encoders.tokens import EncoderSettings
 
-        if self.evidence_source.encoder.identity["model"] == embedded.NAME:
+        if self.evidence_source.encoder.identity["model"] == minilm.NAME:
             return self.evidence_source
         return UnstoredTokens(load_encoder(EncoderSettings(), self._resources.compute))
 

@@ -1,6 +1,6 @@
 """The values that travel from the corpus to an answer. Nothing here computes or stores.
 
-What a notebook shows of them is in `ragqa.notebook`.
+What a notebook shows of them is in `ragqa.explain.notebook`.
 """
 
 from __future__ import annotations

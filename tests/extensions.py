@@ -35,8 +35,8 @@ def load(classes: Sequence[tuple[str, str]]) -> None:
     """Have these classes load their extensions, which compiles them."""
     from importlib import import_module
 
-    from ragqa.colbert.ragatouille.taming import SEARCHING, ensure_compiled, tamed
-    from ragqa.device import Compute
+    from ragqa.encoders.device import Compute
+    from ragqa.encoders.ragatouille.taming import SEARCHING, ensure_compiled, tamed
 
     tamed(Compute("cpu"))
     ensure_compiled(SEARCHING)

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from ragqa import Pipeline
-from ragqa.checkpoints import indexed_revision, split_revision
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
 from ragqa.config import parse_config
 from ragqa.corpus.database import Corpus
+from ragqa.encoders.hub import indexed_revision, split_revision
+from ragqa.encoders.sentence_transformers import SentenceTransformersEncoder
+from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError, UsageError
-from ragqa.stages import check_stages
+from ragqa.search.stages import check_stages
 from tests.checkpoints import native
 
 pytestmark = pytest.mark.needs("torch")

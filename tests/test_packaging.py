@@ -18,7 +18,7 @@ from ragqa.doctor.extras import USES, closure
 from tests.conftest import write_notes
 
 ROOT = Path(__file__).parents[1]
-BUILD_HOOK = "ragqa/checkpoint/hatch_build.py"
+BUILD_HOOK = "ragqa/encoders/embedded/hatch_build.py"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_a_wheel_holds_what_the_package_reads(wheel: Path) -> None:
     data = [path for path in (ROOT / "ragqa").rglob("*") if path.suffix in (".html", ".js", ".css", ".svg")]
     assert len(data) > 10
     assert {str(path.relative_to(ROOT)) for path in data} <= held
-    assert "ragqa/checkpoint/all-MiniLM-L6-v2/model.safetensors" in held
+    assert "ragqa/encoders/embedded/all-MiniLM-L6-v2/model.safetensors" in held
     # The workshop, where its constants are fitted, and what builds it stay at home.
     code = {name for name in held if name.endswith(".py")}
     assert code == {str(path.relative_to(ROOT)) for path in (ROOT / "ragqa").rglob("*.py")} - {BUILD_HOOK}

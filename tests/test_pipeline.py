@@ -12,12 +12,12 @@ from ragqa.answer.refusal import REFUSAL
 from ragqa.config import MAX_QUESTION, ChunkSettings, load_config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
-from ragqa.corpus.loaders import Fields, open_sources
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
 from ragqa.errors import BusyError, RagqaError, UsageError
 from ragqa.explain.explanation import explain
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import check_question
+from ragqa.sources import Fields, open_sources
 from ragqa.types import Passage
 from tests.conftest import fill
 
@@ -169,9 +169,9 @@ def test_checks_can_be_turned_off(db: Path, fake_models: SimpleNamespace) -> Non
 def test_reranking_agrees_with_encoding_everything_anew(db: Path) -> None:
     import numpy as np
 
-    from ragqa.colbert.encoder import EncoderSettings
-    from ragqa.colbert.engines import load_encoder
     from ragqa.corpus.passages import indexed_text
+    from ragqa.encoders.engines import load_encoder
+    from ragqa.encoders.tokens import EncoderSettings
 
     encoder = load_encoder(EncoderSettings(), Compute("cpu"))
     rerank = {"type": "colbert", "codec": "int8", "pool_factor": 1}

@@ -8,7 +8,6 @@ from statistics import fmean
 
 import pytest
 
-from ragqa.corpus.loaders import Fields
 from ragqa.evaluate.export import trec_qrels, trec_run
 from ragqa.evaluate.matrix import run_matrix
 from ragqa.evaluate.metrics import parse_metrics, values
@@ -18,6 +17,7 @@ from ragqa.evaluate.runs import Run
 from ragqa.evaluate.store import RunStore
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
+from ragqa.sources import Fields
 from tests.conftest import fill
 
 pytestmark = pytest.mark.slow

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragqa import embedded
 from ragqa.answer.evidence import Evidence, EvidenceReader
-from ragqa.colbert.encoder import Vectors
+from ragqa.encoders.embedded import minilm
+from ragqa.encoders.tokens import Vectors
 from ragqa.types import ContextBlock, Hit
 
 # How many passages are looked at. Where fewer were found, each that lacks counts as TYPICAL_LEAD behind.
@@ -86,7 +86,7 @@ def _rarity(question: str, tokens: int) -> Vectors:
 
     Another encoder than the embedded one cuts a question otherwise: there every token counts the same.
     """
-    encoded = embedded.tokenizer().encode(question)
+    encoded = minilm.tokenizer().encode(question)
     words = np.array([end > start for start, end in encoded.offsets])
     if len(words) != tokens or not words.any():
         return np.ones(tokens, np.float32)

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from ragqa.answer.sentences import split_sentences
-from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
-from ragqa.colbert.maxsim import best_matches, offsets_of
-from ragqa.colbert.store import TokenMatrix
 from ragqa.corpus.chunking import has_prose
 from ragqa.corpus.passages import indexed_text
+from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
+from ragqa.index.maxsim import best_matches, offsets_of
+from ragqa.index.token_store import TokenMatrix
 from ragqa.language.definitions import defines, echoes, subject_of
 from ragqa.types import ContextBlock, Passage
 

@@ -18,9 +18,9 @@ from ragqa.answer.citations import citation_marks
 from ragqa.answer.context import parse
 from ragqa.answer.evidence import NEARLY, rank_texts
 from ragqa.answer.refusal import REFUSAL
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import load_encoder
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
+from ragqa.encoders.engines import load_encoder
+from ragqa.encoders.tokens import EncoderSettings
 from ragqa.safety.untrusted import for_model
 
 MODEL_ID = "extractive"

@@ -15,8 +15,8 @@ from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS, Fit, fit
 from ragqa.answer.prompts import load_prompt, render_prompt
 from ragqa.answer.request import ModelRequest
 from ragqa.answer.support import Source, SupportChecker
-from ragqa.colbert.encoder import TokenEncoder
 from ragqa.config import Config
+from ragqa.encoders.tokens import TokenEncoder
 from ragqa.errors import UsageError
 from ragqa.timing import timed
 from ragqa.types import Context, Conversation, SearchResult

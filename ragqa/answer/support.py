@@ -21,8 +21,8 @@ from ragqa.answer.citations import cited_numbers
 from ragqa.answer.claims import Word, akin, claims_nothing, content_words, heads, unmarked
 from ragqa.answer.evidence import TITLE, TITLE_SHARE, Evidence
 from ragqa.answer.sentences import Span, split_sentences
-from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
-from ragqa.colbert.maxsim import best_matches, offsets_of
+from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
+from ragqa.index.maxsim import best_matches, offsets_of
 from ragqa.types import CheckedSentence, Verdict
 
 # Cosines of words that have nothing in common, and of a word and itself elsewhere: 0 and 1 in what follows.

@@ -9,7 +9,7 @@ import typer
 from ragqa.cli import completion, show
 from ragqa.cli.options import ConfigName, Db, Device, Json
 from ragqa.cli.question import open_pipeline
-from ragqa.forms import size
+from ragqa.service.forms import size
 
 if TYPE_CHECKING:
     from ragqa.cluster.ray_cluster import Cluster
@@ -74,9 +74,9 @@ def ingest(
     Example: ragqa ingest blog.db --table blog_entry --id id --title title --text body --meta created
     Example: ragqa ingest til.ndjson --id slug --title title --text body --prune
     """
-    from ragqa.corpus.loaders import Fields, open_sources
-    from ragqa.corpus.loaders.text import check_format
     from ragqa.operations.corpus import ingest_sources
+    from ragqa.sources import Fields, open_sources
+    from ragqa.sources.text import check_format
 
     check_format(format)
     fields = Fields(id, title, _names(text), _names(meta), format, id_prefix)

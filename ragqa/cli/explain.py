@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ragqa import forms
 from ragqa.cli import completion, show
 from ragqa.cli.options import ConfigName, Db, Device, Json, NoPager, Question, Where
 from ragqa.cli.paging import paged
 from ragqa.cli.question import open_pipeline
+from ragqa.service import forms
 
 
 def explain(

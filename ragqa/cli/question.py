@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragqa import forms
 from ragqa.answer import remarks
 from ragqa.cli import show, show_answer
 from ragqa.cli.options import (
@@ -31,6 +30,7 @@ from ragqa.cli.options import (
 )
 from ragqa.cli.paging import paged
 from ragqa.errors import RagqaError, UsageError
+from ragqa.service import forms
 
 if TYPE_CHECKING:
     from ragqa.pipeline import Pipeline
@@ -224,7 +224,7 @@ def compare(
     Example: ragqa compare "what is shot-scraper?" -c default -m extractive -m gpt-4o-mini
     """
     from ragqa.cli import show_side_by_side
-    from ragqa.compare import ask_all
+    from ragqa.operations.compare import ask_all
 
     names = config or ["fts", "dense", "default"]
     with ExitStack() as stack:

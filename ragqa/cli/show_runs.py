@@ -14,7 +14,7 @@ from ragqa.cli.figures import about, interval, mean_json
 from ragqa.cli.show import has_bars, note, print_table, say, say_text
 from ragqa.cli.show_comparisons import judged_json
 from ragqa.errors import UsageError
-from ragqa.forms import size
+from ragqa.service.forms import size
 
 if TYPE_CHECKING:
     from ragqa.evaluate.judging import Judged

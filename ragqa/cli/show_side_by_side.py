@@ -8,7 +8,7 @@ import typer
 
 from ragqa.cli.show import say
 from ragqa.cli.show_answer import marked, print_after
-from ragqa.compare import Comparison
+from ragqa.operations.compare import Comparison
 
 
 def print_comparison(compared: Comparison) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ragqa.device import cores
+from ragqa.encoders.device import cores
 from ragqa.errors import RagqaError, UsageError, require, unknown_name
 
 ENGINES = ("local", "ray")

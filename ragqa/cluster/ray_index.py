@@ -13,9 +13,9 @@ from ragqa.cluster.ray_cluster import Cluster
 from ragqa.cluster.ray_pool import Pool
 from ragqa.config import Config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.derived import PassageStore, Row
 from ragqa.corpus.passages import indexed_text
 from ragqa.errors import RagqaError, UsageError
+from ragqa.index.passage_store import PassageStore, Row
 from ragqa.operations.corpus import stores_of
 from ragqa.pipeline import Pipeline
 from ragqa.types import Passage

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ragqa.embedded import count_tokens, tokenizer
+from ragqa.encoders.embedded.minilm import count_tokens, tokenizer
 from ragqa.types import Document
 
 if TYPE_CHECKING:

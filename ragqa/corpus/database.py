@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from ragqa.corpus.sqlite_file import FileKind, pragma, shared_connection
 from ragqa.errors import BusyError, RagqaError
 from ragqa.safety.untrusted import for_line
+from ragqa.sqlite_file import FileKind, pragma, shared_connection
 from ragqa.types import Document, Passage
 
 KIND = FileKind(

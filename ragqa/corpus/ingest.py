@@ -13,8 +13,8 @@ from typing import Any
 from ragqa.config import ChunkSettings
 from ragqa.corpus.chunking import VERSION, Chunker, Piece
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.loaders.source import DATES, Skipped, Source
 from ragqa.errors import UsageError
+from ragqa.sources.source import DATES, Skipped, Source
 from ragqa.types import Document
 
 COMMIT_EVERY_S = 2.0

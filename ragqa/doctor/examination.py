@@ -8,15 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ragqa import embedded
 from ragqa.config import load_config, shipped_configs
 from ragqa.corpus.database import Corpus
-from ragqa.device import available_devices, has_bfloat16, has_torch, may_have_accelerator
 from ragqa.doctor.extras import extras
+from ragqa.encoders.device import available_devices, has_bfloat16, has_torch, may_have_accelerator
+from ragqa.encoders.embedded import minilm
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
 from ragqa.operations.corpus import corpus_status
-from ragqa.stages import check_stages
+from ragqa.search.stages import check_stages
 
 PACKAGES = (
     "ragqa",
@@ -74,8 +74,8 @@ def _hints() -> list[str]:
 
 def _check_shipped(problems: list[str]) -> None:
     try:
-        for checkpoint in set(embedded.CHECKPOINTS.values()):
-            embedded.verified_weights(checkpoint)
+        for checkpoint in set(minilm.CHECKPOINTS.values()):
+            minilm.verified_weights(checkpoint)
         for name in shipped_configs():
             config = load_config(name)
             check_stages(config.retrieve, config.rerank)

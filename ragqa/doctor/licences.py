@@ -6,8 +6,8 @@ from contextlib import suppress
 from importlib.metadata import Distribution
 from typing import Any
 
-from ragqa import embedded
 from ragqa.doctor.extras import closure
+from ragqa.encoders.embedded import minilm
 
 UNKNOWN = "not told"
 LONGEST = 60
@@ -22,7 +22,7 @@ def licences(root: str = "ragqa") -> list[dict[str, Any]]:
         {"name": one.metadata["Name"], "version": one.version, "licence": _licence(one)}
         for _, one in sorted(closure(root, "*").items())
     ]
-    model = {"name": embedded.NAME, "version": embedded.WEIGHTS_SHA256[:8], "licence": embedded.LICENCE}
+    model = {"name": minilm.NAME, "version": minilm.WEIGHTS_SHA256[:8], "licence": minilm.LICENCE}
     return [model, *packages] if root == "ragqa" else packages
 
 

@@ -152,8 +152,8 @@ def _ask_all(step: Callable[[str, Callable[[], str]], bool], name: str, db: Path
 
 
 def _ingest(folder: Path, db: Path) -> str:
-    from ragqa.corpus.loaders import Fields, open_sources
     from ragqa.operations.corpus import ingest_sources
+    from ragqa.sources import Fields, open_sources
 
     notes = folder / "notes"
     notes.mkdir()

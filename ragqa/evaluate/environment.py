@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ragqa import __version__
-from ragqa.device import cores
+from ragqa.encoders.device import cores
 
 PACKAGES = (
     "ragqa",

@@ -22,7 +22,7 @@ from ragqa.evaluate.runs import RankedPassage, Reply, Result
 from ragqa.evaluate.store import RunStore
 from ragqa.operations.corpus import Storing
 from ragqa.pipeline import Pipeline
-from ragqa.stages import needs_no_corpus
+from ragqa.search.stages import needs_no_corpus
 from ragqa.types import Answer, SearchResult
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragqa.config import StageSettings, dump_config
-from ragqa.device import may_have_accelerator, resolve_device
+from ragqa.encoders.device import may_have_accelerator, resolve_device
 from ragqa.errors import UsageError
 from ragqa.evaluate.calls import Gate, Retries
 from ragqa.evaluate.environment import code_version, machine
@@ -22,7 +22,7 @@ from ragqa.evaluate.store import RunStore
 from ragqa.operations.corpus import index_bytes
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.fts import FullTextRetriever
-from ragqa.stages import needs_no_corpus
+from ragqa.search.stages import needs_no_corpus
 
 if TYPE_CHECKING:
     import llm

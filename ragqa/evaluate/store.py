@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ragqa.corpus.sqlite_file import FileKind, shared_connection
 from ragqa.errors import BusyError, RagqaError, UsageError
 from ragqa.evaluate.questions import QuestionSet
 from ragqa.evaluate.rows import (
@@ -28,6 +27,7 @@ from ragqa.evaluate.rows import (
 )
 from ragqa.evaluate.runs import Result, Run, RunInfo, RunKey
 from ragqa.files import default_runs
+from ragqa.sqlite_file import FileKind, shared_connection
 
 if TYPE_CHECKING:
     from ragqa.evaluate.judge import Verdict

@@ -11,7 +11,7 @@ from typing import Protocol
 from ragqa.config import Config
 from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
-from ragqa.stages import Composite, Explaining, Reranker, Retriever
+from ragqa.search.stages import Composite, Explaining, Reranker, Retriever
 from ragqa.types import FUSED, ExplainedHit, Explanation, Hit, Matches, Passage, QueryWord, SearchResult
 
 __all__ = ["Explanation", "explain", "explain_result"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragqa.errors import RagqaError
 from ragqa.explain.segments import Segment, segments, shown, shown_text
-from ragqa.explain.words import is_lexical
+from ragqa.matching.words import is_lexical
 from ragqa.safety.untrusted import for_terminal
 from ragqa.types import ExplainedHit, Explanation, Matches, QueryWord
 

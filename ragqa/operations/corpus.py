@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ragqa.colbert.ragatouille.plaid import drop_plaid, plaid_status
-from ragqa.colbert.store import TokenStore, stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.derived import Engine, PassageStore, drop_encoders
 from ragqa.corpus.ingest import (
     IngestReport,
     check_chunking,
@@ -19,14 +16,17 @@ from ragqa.corpus.ingest import (
     is_cut,
     rechunk_documents,
 )
-from ragqa.corpus.loaders.source import Source, bounded
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
+from ragqa.index.dense_store import DenseStore, stored_embedders
+from ragqa.index.passage_store import Engine, PassageStore, drop_encoders
+from ragqa.index.plaid.plaid_index import drop_plaid, plaid_status
+from ragqa.index.token_store import TokenStore, stored_encoders
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.colbert_index import ColbertIndexRetriever
-from ragqa.retrieve.embeddings import DenseStore, stored_embedders
 from ragqa.retrieve.fts import FullTextRetriever, full_text_indexes
-from ragqa.stages import Derived
+from ragqa.search.stages import Derived
+from ragqa.sources.source import Source, bounded
 
 
 @runtime_checkable

@@ -6,8 +6,8 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ragqa.lance import layout
-from ragqa.lance.layout import Manifest
+from ragqa.index.lance import layout
+from ragqa.index.lance.layout import Manifest
 from ragqa.retrieve.lance import IndexSettings, LanceSettings
 
 if TYPE_CHECKING:

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ragqa.colbert.store import TokenStore
 from ragqa.corpus.database import batches
-from ragqa.corpus.derived import PassageStore
 from ragqa.errors import BusyError, RagqaError
-from ragqa.lance import layout
-from ragqa.lance.dataset import FAILURES, connect, failure, location, open_table, tagged
-from ragqa.lance.layout import Manifest, Vectors
+from ragqa.index.dense_store import DenseStore
+from ragqa.index.lance import layout
+from ragqa.index.lance.dataset import FAILURES, connect, failure, location, open_table, tagged
+from ragqa.index.lance.layout import Manifest, Vectors
+from ragqa.index.passage_store import PassageStore
+from ragqa.index.token_store import TokenStore
 from ragqa.operations import indexes
 from ragqa.operations.corpus import build_index, stores_of
 from ragqa.pipeline import Pipeline
-from ragqa.retrieve.embeddings import DenseStore
 from ragqa.retrieve.lance import LanceRetriever, LanceSettings
 from ragqa.types import Passage
 

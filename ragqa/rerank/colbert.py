@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.store import StorageSettings, TokenStore, token_store
-from ragqa.corpus.derived import PassageStore
+from ragqa.encoders.tokens import EncoderSettings
+from ragqa.index.passage_store import PassageStore
+from ragqa.index.token_store import StorageSettings, TokenStore, token_store
 from ragqa.rerank.order import RerankerSettings, reorder
-from ragqa.stages import Resources
+from ragqa.search.stages import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ColbertReranker:
         return reorder(hits, scores, STAGE, self.settings.fuse, k)
 
     def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
-        from ragqa.explain.late import stored_matches
+        from ragqa.matching.late import stored_matches
 
         return [*stored_matches(STAGE, self.store, query, [hit.passage for hit in hits])]
 

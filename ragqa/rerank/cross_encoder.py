@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.checkpoints import document_dtype, in_dtype, load
 from ragqa.corpus.passages import indexed_text
+from ragqa.encoders.hub import document_dtype, in_dtype, load
 from ragqa.errors import RagqaError, require
 from ragqa.rerank.order import RerankerSettings, reorder
-from ragqa.stages import Resources
+from ragqa.search.stages import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from ragqa.config import Strict
-from ragqa.stages import Resources
+from ragqa.search.stages import Resources
 from ragqa.types import Hit
 
 

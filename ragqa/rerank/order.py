@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ragqa.config import Strict
-from ragqa.retrieve.fusion import StageFusion, fuse_stages
+from ragqa.search.fusion import StageFusion, fuse_stages
 from ragqa.types import Hit
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.ragatouille.encoder import RagatouilleEncoder
 from ragqa.corpus.passages import indexed_text
+from ragqa.encoders.engines import load_encoder
+from ragqa.encoders.ragatouille.encoder import RagatouilleEncoder
+from ragqa.encoders.tokens import EncoderSettings
 from ragqa.rerank.order import RerankerSettings, reorder
-from ragqa.stages import Resources
+from ragqa.search.stages import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class RagatouilleReranker:
         return reorder(hits, self.encoder.rerank(query, texts), STAGE, self.settings.fuse, k)
 
     def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
-        from ragqa.explain.late import Encoded, late_matches
+        from ragqa.matching.late import Encoded, late_matches
 
         texts = [indexed_text(hit.passage)[0] for hit in hits]
         with _lengths_of_rerank(self.encoder, query):

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.exact import ExactSearch
-from ragqa.colbert.store import StorageSettings, TokenStore, token_store
-from ragqa.corpus.derived import PassageStore
-from ragqa.embedded import CHECKPOINTS
-from ragqa.retrieve.embeddings import DENSE_CODEC, DenseStore, EmbedderSettings, load_embedder
+from ragqa.encoders.embedded.minilm import CHECKPOINTS
+from ragqa.encoders.tokens import EncoderSettings
+from ragqa.index.dense_store import DENSE_CODEC, DenseStore, EmbedderSettings, load_embedder
+from ragqa.index.exact import ExactSearch
+from ragqa.index.passage_store import PassageStore
+from ragqa.index.token_store import StorageSettings, TokenStore, token_store
 from ragqa.retrieve.ranking import best, hits
-from ragqa.stages import Resources, pick
+from ragqa.search.stages import Resources, pick
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
-    from ragqa.colbert.ragatouille.plaid import PlaidIndex
+    from ragqa.index.plaid.plaid_index import PlaidIndex
     from ragqa.types import Matches
 
 # Questions whose tokens are compared with the whole corpus in one sweep.
@@ -76,7 +76,7 @@ class ColbertIndexRetriever:
 
     @cached_property
     def plaid(self) -> PlaidIndex:
-        from ragqa.colbert.ragatouille.plaid import PlaidIndex
+        from ragqa.index.plaid.plaid_index import PlaidIndex
 
         revision = self.resources.revision(self.settings.model)
         settings = pick(self.settings, EncoderSettings)
@@ -127,7 +127,7 @@ class ColbertIndexRetriever:
         return hits(self.resources.corpus, rowids, scores, self.stage)[:k]
 
     def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
-        from ragqa.explain.late import noted, stored_matches
+        from ragqa.matching.late import noted, stored_matches
 
         self.prepare()
         found = stored_matches(self.stage, self.store, query, [hit.passage for hit in hits])

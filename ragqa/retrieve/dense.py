@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.corpus.derived import PassageStore
-from ragqa.retrieve.embeddings import DENSE_CODEC, Codec, DenseStore, EmbedderSettings, dense_store
+from ragqa.index.dense_store import DENSE_CODEC, Codec, DenseStore, EmbedderSettings, dense_store
+from ragqa.index.passage_store import PassageStore
 from ragqa.retrieve.ranking import hits
-from ragqa.stages import Resources
+from ragqa.search.stages import Resources
 from ragqa.types import Hit
 
 STAGE = "dense"

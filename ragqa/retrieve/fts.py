@@ -19,11 +19,11 @@ from ragqa.errors import RagqaError, UsageError
 from ragqa.language.match import match_expression, match_terms
 from ragqa.language.stopwords import STOP_LISTS
 from ragqa.retrieve.ranking import hits
-from ragqa.stages import Resources
+from ragqa.search.stages import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
-    from ragqa.explain.terms import TermMatch
+    from ragqa.matching.terms import TermMatch
     from ragqa.types import Matches
 
 STAGE = "fts"
@@ -91,7 +91,7 @@ class FullTextRetriever:
 
     def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
         """Return what each term found. BM25 is a sum over terms: each one's share is what it gives alone."""
-        from ragqa.explain.terms import term_matches
+        from ragqa.matching.terms import term_matches
 
         if self.missing():
             return [None] * len(hits)
@@ -113,7 +113,7 @@ class FullTextRetriever:
 
     def _term(self, term: str, hits: Sequence[Hit]) -> dict[int, TermMatch]:
         """Return what one term is worth in each of these passages, by their keys."""
-        from ragqa.explain.terms import TermMatch, marked, marks
+        from ragqa.matching.terms import TermMatch, marked, marks
 
         texts = [text for hit in hits for text in _fields(hit)]
         opening, closing = marks(texts)

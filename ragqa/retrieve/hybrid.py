@@ -11,8 +11,8 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, model_validator
 
 from ragqa.config import StageSettings, Strict
-from ragqa.retrieve.fusion import Fusion, fuse
-from ragqa.stages import Derived, Resources, Retriever, check_retriever, make_retriever, score_suffixes
+from ragqa.search.fusion import Fusion, fuse
+from ragqa.search.stages import Derived, Resources, Retriever, check_retriever, make_retriever, score_suffixes
 from ragqa.types import Hit
 
 STAGE = "hybrid"

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.store import StorageSettings, TokenStore, token_store
 from ragqa.config import Strict
-from ragqa.corpus.derived import PassageStore, Row
+from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError
-from ragqa.lance import layout
+from ragqa.index.dense_store import DENSE_CODEC, Codec, DenseStore, dense_store
+from ragqa.index.lance import layout
+from ragqa.index.passage_store import PassageStore, Row
+from ragqa.index.token_store import StorageSettings, TokenStore, token_store
 from ragqa.language.match import match_terms
 from ragqa.language.stopwords import STOP_LISTS
-from ragqa.retrieve.embeddings import DENSE_CODEC, Codec, DenseStore, dense_store
-from ragqa.retrieve.fusion import Fusion, fuse
 from ragqa.retrieve.ranking import best
-from ragqa.stages import Resources
+from ragqa.search.fusion import Fusion, fuse
+from ragqa.search.stages import Resources
 from ragqa.types import Hit, Passage
 
 if TYPE_CHECKING:
-    from ragqa.lance.dataset import Dataset, VectorSearch
+    from ragqa.index.lance.dataset import Dataset, VectorSearch
 
 STAGE = "lancedb"
 Mode = Literal["fts", "dense", "multivector", "hybrid"]
@@ -119,7 +119,7 @@ class LanceRetriever:
 
     def rows(self, table: str, fingerprint: str, passages: Sequence[Passage]) -> dict[int, Row]:
         """Return what the dataset has stored of passages for a store of the same table and fingerprint."""
-        from ragqa.lance.dataset import open_dataset
+        from ragqa.index.lance.dataset import open_dataset
 
         dataset = open_dataset(self.settings.uri)
         for kind, columns, own in (
@@ -147,7 +147,7 @@ class LanceRetriever:
 
     def _dataset(self) -> Dataset:
         """Return the dataset, which was pushed with the vectors that are searched; else raises RagqaError."""
-        from ragqa.lance.dataset import open_dataset
+        from ragqa.index.lance.dataset import open_dataset
 
         dataset = open_dataset(self.settings.uri)
         dataset.refresh()
@@ -165,7 +165,7 @@ class LanceRetriever:
         where = self.resources.where
         if where is None:
             return None
-        from ragqa.lance.condition import lance_condition, unknown_keys
+        from ragqa.index.lance.condition import lance_condition, unknown_keys
 
         for sentence in () if self._noted else unknown_keys(where, dataset.columns):
             self.resources.note(sentence)
@@ -196,7 +196,7 @@ class LanceRetriever:
         return _hits([(found[place][0], float(scores[place])) for place in best(scores, k)], "multivector")
 
     def _closeness(self, settings: SearchSettings) -> VectorSearch:
-        from ragqa.lance.dataset import VectorSearch
+        from ragqa.index.lance.dataset import VectorSearch
 
         return VectorSearch(self.settings.exact, settings.probes, settings.refine, settings.ef)
 

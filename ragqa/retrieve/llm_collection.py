@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel
 
-from ragqa.colbert.encoder import Vectors
 from ragqa.config import MAX_DOCUMENT, Strict
-from ragqa.corpus.loaders.sqlite import FAILURES, open_read_only
-from ragqa.corpus.loaders.text import clean, clean_title, jsonable
+from ragqa.encoders.tokens import Vectors
 from ragqa.errors import RagqaError, UsageError, unknown_name
 from ragqa.language.stopwords import ENGLISH
 from ragqa.retrieve.foreign import foreign_hits
 from ragqa.retrieve.ranking import best
-from ragqa.stages import Resources
+from ragqa.search.stages import Resources
+from ragqa.sources.sqlite import FAILURES, open_read_only
+from ragqa.sources.text import clean, clean_title, jsonable
 from ragqa.types import Document, Hit
 
 STAGE = "llm-collection"

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from ragqa.config import StageSettings
 from ragqa.retrieve.dense import DenseRetriever, DenseSettings
-from ragqa.stages import Derived, Resources, Retriever, check_retriever, make_retriever, pick
+from ragqa.search.stages import Derived, Resources, Retriever, check_retriever, make_retriever, pick
 from ragqa.types import Hit
 
 STAGE = "neighbours"

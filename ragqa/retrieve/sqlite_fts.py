@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel
 
 from ragqa.config import Strict
-from ragqa.corpus.loaders.records import record_document, settle_fields
-from ragqa.corpus.loaders.source import Fields
-from ragqa.corpus.loaders.sqlite import FAILURES, open_read_only
-from ragqa.corpus.loaders.text import clean
 from ragqa.errors import RagqaError, UsageError
 from ragqa.language.match import match_expression
 from ragqa.language.stopwords import STOP_LISTS
 from ragqa.retrieve.foreign import foreign_hits
-from ragqa.stages import Resources
+from ragqa.search.stages import Resources
+from ragqa.sources.records import record_document, settle_fields
+from ragqa.sources.source import Fields
+from ragqa.sources.sqlite import FAILURES, open_read_only
+from ragqa.sources.text import clean
 from ragqa.types import Document, Hit
 
 if TYPE_CHECKING:

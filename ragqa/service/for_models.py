@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ragqa import forms
 from ragqa.answer.context import render, shortened
 from ragqa.safety.untrusted import for_model, for_terminal, to_json
+from ragqa.service import forms
 from ragqa.service.library import Extract
 from ragqa.types import Answer, Citation, ContextBlock, Hit, Passage, SearchResult
 

@@ -121,9 +121,9 @@ def fusion_teacher(query: str, texts: Sequence[str], hits: Sequence[Hit | None])
 
 def cross_encoder_teacher(pipeline: Pipeline, model: str) -> Callable[..., list[float]]:
     """Return a teacher that is a sentence-transformers CrossEncoder, by folder or hub name."""
-    from ragqa.device import Compute
+    from ragqa.encoders.device import Compute
     from ragqa.rerank.cross_encoder import BATCH, CrossEncoderReranker, CrossEncoderSettings
-    from ragqa.stages import Resources
+    from ragqa.search.stages import Resources
 
     compute = Compute(pipeline.config.device, pipeline.config.dtype)
     resources = Resources(pipeline.corpus, compute, lambda text: None)

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragqa.checkpoints import indexed_revision
-from ragqa.colbert import engines
-from ragqa.colbert.encoder import EncoderSettings
 from ragqa.config import config_file, dump_config
-from ragqa.device import Compute
+from ragqa.encoders import engines
+from ragqa.encoders.device import Compute
+from ragqa.encoders.hub import indexed_revision
+from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.questions import QuestionSet, load_questions
 from ragqa.evaluate.significance import Difference, Mean

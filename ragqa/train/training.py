@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ragqa.checkpoints import document_dtype, quieten, refuse_pickles
-from ragqa.colbert.sentence_transformers import load_multi_vector
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
+from ragqa.encoders.hub import document_dtype, quieten, refuse_pickles
+from ragqa.encoders.sentence_transformers import load_multi_vector
 from ragqa.errors import RagqaError, require
 from ragqa.train.negatives import Example
 

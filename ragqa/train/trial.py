@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ragqa.colbert.encoder import TokenEncoder
-from ragqa.colbert.maxsim import best_of, offsets_of
 from ragqa.config import Config
 from ragqa.corpus.database import Corpus, batches
+from ragqa.encoders.tokens import TokenEncoder
 from ragqa.errors import RagqaError
 from ragqa.evaluate.questions import QuestionSet
 from ragqa.evaluate.significance import CONFIDENCE, Difference, compare
+from ragqa.index.maxsim import best_of, offsets_of
 from ragqa.pipeline import Pipeline
 from ragqa.train.pairs import OnPair, TrainingPair
 

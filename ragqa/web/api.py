@@ -10,10 +10,10 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ragqa import forms
-from ragqa.web import events, schemas
-from ragqa.web.catalog import Catalog
-from ragqa.web.engine import Asked, Engine
+from ragqa.service import events, forms
+from ragqa.service.catalog import Catalog
+from ragqa.service.engine import Asked, Engine
+from ragqa.web import schemas
 from ragqa.web.responses import STILL_HERE, EventStream, Json, server_sent, while_there
 
 STREAM = (

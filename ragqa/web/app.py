@@ -16,10 +16,11 @@ from starlette.types import Scope
 
 from ragqa import __version__
 from ragqa.errors import RagqaError
-from ragqa.web import api, events, pages, runs
+from ragqa.service import events
+from ragqa.service.catalog import Catalog, NotThereError
+from ragqa.service.engine import Engine
+from ragqa.web import api, pages, runs
 from ragqa.web.access import Access
-from ragqa.web.catalog import Catalog, NotThereError
-from ragqa.web.engine import Engine
 from ragqa.web.guard import Guard, Refusal
 from ragqa.web.rendering import render
 from ragqa.web.responses import Json

@@ -14,11 +14,11 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ragqa.explain.page import asset, explanation_fragment
-from ragqa.web import events
+from ragqa.service import events
+from ragqa.service.catalog import NotThereError
+from ragqa.service.engine import Asked
+from ragqa.service.models import ready_models
 from ragqa.web.api import catalog_of, engine_of, status_form
-from ragqa.web.catalog import NotThereError
-from ragqa.web.engine import Asked
-from ragqa.web.models import ready_models
 from ragqa.web.rendering import own_file, render
 from ragqa.web.responses import STILL_HERE, EventStream, server_sent, while_there
 from ragqa.web.views import AnswerView

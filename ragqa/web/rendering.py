@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from ragqa.forms import size
 from ragqa.safety.untrusted import for_terminal, is_web
+from ragqa.service.forms import size
 
 if TYPE_CHECKING:
     from jinja2 import Environment

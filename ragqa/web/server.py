@@ -18,9 +18,9 @@ import uvicorn
 from ragqa.config import load_config
 from ragqa.errors import RagqaError, UsageError
 from ragqa.pipeline import open_corpus
+from ragqa.service.engine import Engine
 from ragqa.web.access import is_loopback
 from ragqa.web.app import Settings, make_app
-from ragqa.web.engine import Engine
 
 CONFIGS = ("default", "fts", "dense")
 

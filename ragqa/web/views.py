@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 from ragqa.answer.citations import citation_marks, mark_numbers
 from ragqa.answer.remarks import closest, remarks
 from ragqa.safety.untrusted import for_terminal
+from ragqa.service import events
+from ragqa.service.engine import Asked
 from ragqa.types import Answer, ContextBlock, Passage
-from ragqa.web import events
-from ragqa.web.engine import Asked
 from ragqa.web.rendering import render
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragqa import embedded
 from ragqa.answer.answerable import (
     PASSAGES,
     THRESHOLD,
@@ -18,7 +17,8 @@ from ragqa.answer.answerable import (
     signals,
 )
 from ragqa.answer.evidence import Evidence, EvidenceReader
-from ragqa.colbert.encoder import Vectors
+from ragqa.encoders.embedded import minilm
+from ragqa.encoders.tokens import Vectors
 from ragqa.pipeline import Pipeline
 
 
@@ -42,7 +42,7 @@ def holding(*rows: Sequence[float]) -> Evidence:
 
 def one_vector_each(question: str) -> Vectors:
     """Return a question of which each token has a vector of its own, with nothing of the others in it."""
-    return np.eye(len(embedded.tokenizer().encode(question).ids), dtype=np.float32)
+    return np.eye(len(minilm.tokenizer().encode(question).ids), dtype=np.float32)
 
 
 @pytest.mark.parametrize(

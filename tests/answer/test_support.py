@@ -14,9 +14,9 @@ from ragqa.answer.evidence import encoded_evidence
 from ragqa.answer.refusal import REFUSAL
 from ragqa.answer.sentences import answer_sentences
 from ragqa.answer.support import Source, SupportChecker
-from ragqa.colbert.encoder import EncoderSettings, TokenEncoder
-from ragqa.colbert.engines import load_encoder
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
+from ragqa.encoders.engines import load_encoder
+from ragqa.encoders.tokens import EncoderSettings, TokenEncoder
 from ragqa.types import CheckedSentence
 
 COFFEE = (

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ragqa.corpus.derived import COMMIT_EVERY
+from ragqa.index.passage_store import COMMIT_EVERY
 from tests.conftest import Run
 
 QUESTION = "How many grams of beans for one litre of water?"

@@ -89,7 +89,7 @@ def start(program: str, *arguments: str, cwd: Path, **pipes: Any) -> subprocess.
 COMMANDS = {
     "search": (["search", QUESTION], ["typer", "ragqa.cli.app", "ragqa.config", "numpy", "onnxruntime"]),
     "ask": (["ask", QUESTION], ["llm", "ragqa.answer.generate"]),
-    "ingest": (["ingest", "notes"], ["ragqa.corpus.loaders", "ragqa.corpus.ingest"]),
+    "ingest": (["ingest", "notes"], ["ragqa.sources", "ragqa.corpus.ingest"]),
     "index": (["index"], ["ragqa.operations.corpus"]),
     "remove": (["remove", "tea.html"], ["ragqa.corpus.database"]),
     "explain": (["explain", QUESTION], ["ragqa.explain.explanation"]),

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from ragqa.cli.app import app
 from ragqa.cli.run import run
-from ragqa.corpus.loaders import Fields
 from ragqa.safety.untrusted import for_model, for_terminal
+from ragqa.sources import Fields
 from tests.cli.terminal import Terminal
 from tests.conftest import fill
 

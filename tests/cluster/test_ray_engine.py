@@ -29,12 +29,12 @@ from ragqa.cluster import ray_pool
 from ragqa.cluster.ray_cluster import Cluster
 from ragqa.cluster.ray_index import Encoding, RayEngine
 from ragqa.cluster.ray_search import RaySearch, Strategy
-from ragqa.corpus import derived
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.matrix import run_matrix
 from ragqa.evaluate.plan import Plan
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
 from ragqa.evaluate.store import RunStore
+from ragqa.index import passage_store
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 
@@ -95,7 +95,7 @@ def node(machines: Any) -> Iterator[Any]:
 @pytest.fixture
 def unindexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A corpus without vectors, which takes ten batches."""
-    monkeypatch.setattr(derived, "COMMIT_EVERY", 4)
+    monkeypatch.setattr(passage_store, "COMMIT_EVERY", 4)
     folder = tmp_path / "things"
     folder.mkdir()
     for n in range(NOTES):

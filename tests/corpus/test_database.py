@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from ragqa.corpus import sqlite_file
+from ragqa import sqlite_file
 from ragqa.corpus.database import KIND, Corpus
 from ragqa.corpus.schema import migrations
 from ragqa.errors import RagqaError

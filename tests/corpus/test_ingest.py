@@ -14,8 +14,8 @@ from ragqa.config import ChunkSettings
 from ragqa.corpus import ingest as ingest_module
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import IngestReport, check_chunking, content_hash, ingest, rechunk_documents
-from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.errors import RagqaError, UsageError
+from ragqa.sources import Fields, open_sources
 
 
 def run(path: Path, *sources: Path, fields: Fields | None = None, **options: bool) -> IngestReport:

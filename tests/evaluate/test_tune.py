@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ragqa.colbert.encoder import Vectors
-from ragqa.colbert.lean import LeanEncoder
 from ragqa.config import ChunkSettings, Config, load_config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import corpus_chunking
+from ragqa.encoders.onnx_engine import LeanEncoder
+from ragqa.encoders.tokens import Vectors
 from ragqa.errors import UsageError
 from ragqa.evaluate.metrics import document_scores, ranked_documents
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet

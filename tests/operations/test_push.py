@@ -12,15 +12,15 @@ import pytest
 
 from ragqa.config import parse_config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.loaders import Fields
 from ragqa.errors import BusyError, RagqaError
-from ragqa.lance import dataset
+from ragqa.index.lance import dataset
 from ragqa.operations import indexes
 from ragqa.operations import push as pushing
 from ragqa.operations.corpus import remove_documents
 from ragqa.operations.push import PushReport, push
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.lance import LanceRetriever
+from ragqa.sources import Fields
 from tests.conftest import NOTES, Run, fill, write_notes
 
 pytest.importorskip("lancedb", reason="LanceDB is not installed: pip install 'ragqa[scale]'")

@@ -10,7 +10,7 @@ from ragqa.explain.explanation import explain
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.order import reorder
-from ragqa.retrieve.fusion import StageFusion
+from ragqa.search.fusion import StageFusion
 from ragqa.types import Hit, Passage
 from tests.checkpoints import backbone
 

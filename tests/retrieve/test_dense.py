@@ -6,22 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragqa import embedded
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import load_encoder
 from ragqa.config import StageSettings, parse_config
-from ragqa.corpus import derived
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.passages import indexed_text
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
+from ragqa.encoders.embedded import minilm
+from ragqa.encoders.engines import load_encoder
+from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError
+from ragqa.index import dense_matrix, passage_store
+from ragqa.index.dense_store import EmbedderSettings, load_embedder
 from ragqa.operations.corpus import build_index, corpus_status
 from ragqa.pipeline import Pipeline
-from ragqa.retrieve import matrix
 from ragqa.retrieve.dense import DenseRetriever
-from ragqa.retrieve.embeddings import EmbedderSettings, load_embedder
 from ragqa.retrieve.ranking import best
-from ragqa.stages import Resources, make_retriever
+from ragqa.search.stages import Resources, make_retriever
 from tests.conftest import fill
 
 CPU = Compute("cpu", "float32")
@@ -39,7 +38,7 @@ def test_the_embedded_vectors_are_the_models_own_sentence_embeddings() -> None:
     from sentence_transformers import SentenceTransformer
 
     texts = ["Green tea, steeped at 70 degrees!", "A flat tyre.", ""]
-    expected = SentenceTransformer(str(embedded.folder()), device="cpu").encode(texts)
+    expected = SentenceTransformer(str(minilm.folder()), device="cpu").encode(texts)
     embedder = load_embedder(EmbedderSettings(), CPU)
     for vectors in (embedder.embed_queries(texts[:2]), embedder.embed_documents(texts[:2])):
         cosines = (vectors * expected[:2]).sum(axis=1) / np.linalg.norm(expected[:2], axis=1)
@@ -99,13 +98,13 @@ def test_what_another_connection_adds_or_removes_is_seen_at_once(db: Path, tmp_p
 
 @pytest.mark.parametrize("dimensions", [384, 100])
 def test_packed_rows_are_ranked_as_plain_ones(monkeypatch: pytest.MonkeyPatch, dimensions: int) -> None:
-    monkeypatch.setattr(matrix, "PACKED_FROM", 1000)
-    monkeypatch.setattr(matrix, "PACK", 1500)  # more than one pack
+    monkeypatch.setattr(dense_matrix, "PACKED_FROM", 1000)
+    monkeypatch.setattr(dense_matrix, "PACK", 1500)  # more than one pack
     generator = np.random.default_rng(5)
     vectors = generator.normal(size=(4000, dimensions)).astype(np.float32)
     scales = (np.abs(vectors).max(axis=1) / 127).astype(np.float32)
     rows = np.rint(vectors / scales[:, None]).astype(np.int8)
-    stored = matrix.DenseMatrix(list(range(4000)), rows, scales)
+    stored = dense_matrix.DenseMatrix(list(range(4000)), rows, scales)
     queries = generator.normal(size=(3, dimensions)).astype(np.float32)
     first = stored.search(queries, 20)
     again = stored.search(queries, 20)
@@ -133,7 +132,7 @@ def test_what_is_missing_is_counted_once_per_change_of_the_file(
 def test_many_missing_vectors_are_refused_with_the_command(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(derived, "ON_THE_FLY", 1)
+    monkeypatch.setattr(passage_store, "ON_THE_FLY", 1)
     with corpus.transaction():
         corpus.connection.execute("DELETE FROM dense_vectors")
         corpus.connection.execute("DELETE FROM token_vectors")
@@ -148,7 +147,7 @@ def test_many_missing_vectors_are_refused_with_the_command(
 def test_a_model_on_disk_with_prompts_of_its_own(tmp_path: Path, db: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(embedded.folder()), device="cpu")
+    model = SentenceTransformer(str(minilm.folder()), device="cpu")
     model.prompts = {"query": "question: ", "document": "passage: "}
     model.save_pretrained(str(tmp_path / "prompted"))
     stage = {"type": "dense", "model": str(tmp_path / "prompted")}

@@ -4,10 +4,10 @@ import pytest
 
 from ragqa.config import StageSettings
 from ragqa.corpus.database import Corpus
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
 from ragqa.errors import UsageError
 from ragqa.retrieve.fts import FullTextRetriever, full_text_indexes
-from ragqa.stages import Resources, make_retriever
+from ragqa.search.stages import Resources, make_retriever
 
 
 def retriever(corpus: Corpus, **options: object) -> FullTextRetriever:

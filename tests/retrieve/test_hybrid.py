@@ -7,11 +7,11 @@ import yaml
 
 from ragqa.config import StageSettings, parse_config
 from ragqa.corpus.database import Corpus
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
 from ragqa.errors import UsageError
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
-from ragqa.stages import Resources, check_stages, make_retriever
+from ragqa.search.stages import Resources, check_stages, make_retriever
 from tests.conftest import fill
 
 CPU = Compute("cpu")

@@ -12,16 +12,16 @@ import pytest
 import sqlite_utils
 from pydantic import BaseModel
 
-from ragqa import stages
 from ragqa.config import Config, Strict, parse_config
 from ragqa.corpus.database import Corpus
-from ragqa.corpus.loaders import Fields
 from ragqa.errors import UsageError
+from ragqa.index import dense_matrix
 from ragqa.operations.corpus import build_index, remove_documents
 from ragqa.pipeline import Pipeline
-from ragqa.retrieve import matrix
 from ragqa.retrieve.fts import FullTextRetriever
-from ragqa.stages import Resources
+from ragqa.search import stages
+from ragqa.search.stages import Resources
+from ragqa.sources import Fields
 from ragqa.types import Hit
 from tests.conftest import fill
 
@@ -137,7 +137,7 @@ def test_neighbours_of_the_best_are_within_the_condition_too(opened: Open) -> No
 def test_packed_rows_are_masked_too(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = opened(config(DENSE, WHERE)).retriever
     exact = stage.search(QUESTION, 5)
-    monkeypatch.setattr(matrix, "PACKED_FROM", 1)
+    monkeypatch.setattr(dense_matrix, "PACKED_FROM", 1)
     packed = stage.search(QUESTION, 5)
     assert [hit.passage.id for hit in packed] == [hit.passage.id for hit in exact]
 

@@ -25,8 +25,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from ragqa.corpus.loaders.text import UnreadableError
 from ragqa.errors import RagqaError
+from ragqa.sources.text import UnreadableError
 
 # What a case may take on a quiet machine, and what is reported as a hang.
 SLOW_S = 5.0

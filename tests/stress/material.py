@@ -17,7 +17,7 @@ from tests.conftest import EXTENSIONS, SHARED
 ROOT = Path(__file__).parents[2]
 # The command line, with many small transactions where a user would have a few.
 CHILD = (
-    "import ragqa.corpus.derived as derived, ragqa.corpus.ingest as ingest\n"
+    "import ragqa.index.passage_store as derived, ragqa.corpus.ingest as ingest\n"
     "derived.COMMIT_EVERY, ingest.COMMIT_EVERY_S = 16, 0.01\n"
     "from ragqa.cli.app import main\n"
     "main()\n"

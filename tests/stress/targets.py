@@ -17,9 +17,9 @@ from ragqa.config import ChunkSettings, dump_config, load_config, parse_config
 from ragqa.corpus.chunking import Chunker
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
-from ragqa.corpus.loaders import Fields, Skipped, open_sources
-from ragqa.corpus.loaders import sqlite as loader
-from ragqa.corpus.loaders.text import decode, read_markup
+from ragqa.sources import Fields, Skipped, open_sources
+from ragqa.sources import sqlite as loader
+from ragqa.sources.text import decode, read_markup
 from ragqa.types import Document
 from tests.conftest import fill, write_notes
 from tests.stress.fuzz import Target

@@ -20,13 +20,13 @@ from ragqa.config import ChunkSettings, dump_config, load_config
 from ragqa.corpus.chunking import LONGEST_HEADING, LONGEST_PIECE, Chunker
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
-from ragqa.corpus.loaders import Fields, Skipped, open_sources
-from ragqa.corpus.loaders import sqlite as loader
-from ragqa.corpus.loaders import text as markup
-from ragqa.corpus.loaders.text import UnreadableError, read_markup
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.questions import load_questions
 from ragqa.language.match import MOST_TERMS, match_terms
+from ragqa.sources import Fields, Skipped, open_sources
+from ragqa.sources import sqlite as loader
+from ragqa.sources import text as markup
+from ragqa.sources.text import UnreadableError, read_markup
 from ragqa.types import Document
 from tests.stress.fuzz import limited
 from tests.stress.nasty import QUERIES, WRITTEN
@@ -176,7 +176,7 @@ def test_a_file_or_a_line_that_is_too_large_is_skipped_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(markup, "MAX_DOCUMENT", 100)
-    monkeypatch.setattr("ragqa.corpus.loaders.records.MAX_DOCUMENT", 100)
+    monkeypatch.setattr("ragqa.sources.records.MAX_DOCUMENT", 100)
     folder = tmp_path / "d"
     folder.mkdir()
     written(folder / "big.md", "a" * 101)

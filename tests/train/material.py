@@ -8,7 +8,7 @@ from pathlib import Path
 from ragqa.config import ChunkSettings, Config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
-from ragqa.corpus.loaders import Fields, open_sources
+from ragqa.sources import Fields, open_sources
 from tests.checkpoints import native
 
 # Each word of a title stands for one of the text; both are in the checkpoint's vocabulary.

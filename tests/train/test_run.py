@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragqa.colbert.encoder import Vectors
 from ragqa.config import Config, load_config, parse_config
 from ragqa.corpus.database import Corpus
+from ragqa.encoders.tokens import Vectors
 from ragqa.errors import RagqaError, UsageError
 from ragqa.evaluate.significance import compare
 from ragqa.operations.corpus import build_index

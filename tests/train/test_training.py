@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.sentence_transformers import SentenceTransformersEncoder
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
+from ragqa.encoders.engines import load_encoder
+from ragqa.encoders.sentence_transformers import SentenceTransformersEncoder
+from ragqa.encoders.tokens import EncoderSettings
 from ragqa.train.negatives import Example
 from ragqa.train.training import (
     TrainingSettings,

@@ -18,8 +18,8 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'ra
 
 from starlette.testclient import TestClient
 
+from ragqa.service.engine import Engine
 from ragqa.web.app import Settings, make_app
-from ragqa.web.engine import Engine
 from ragqa.web.server import Server, listening, server_config
 
 HERE = "http://127.0.0.1:8100"

@@ -11,18 +11,18 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import ENGINES
-from ragqa.colbert.lean import LeanEncoder
 from ragqa.config import Config, load_config
 from ragqa.corpus.database import Corpus
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
+from ragqa.encoders.engines import ENGINES
+from ragqa.encoders.onnx_engine import LeanEncoder
+from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import UsageError
+from ragqa.service.catalog import _document
+from ragqa.service.engine import Engine
+from ragqa.service.events import failure
 from ragqa.web import schemas
 from ragqa.web.app import Settings, make_app
-from ragqa.web.catalog import _document
-from ragqa.web.engine import Engine
-from ragqa.web.events import failure
 from ragqa.web.server import CONFIGS
 from tests.conftest import fill
 from tests.web.conftest import HERE, QUESTION
@@ -167,7 +167,7 @@ def test_what_is_no_json_is_a_sentence(client: TestClient) -> None:
 def test_a_fault_within_a_stream_is_an_event(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ragqa.forms.answer_json", lambda answer: 1 / 0)
+    monkeypatch.setattr("ragqa.service.forms.answer_json", lambda answer: 1 / 0)
     monkeypatch.setattr("ragqa.web.views.remarks", lambda answer: 1 / 0)
     asked = {"question": QUESTION, "model": "extractive"}
     name, data = streamed(client.post("/api/ask", json=asked).text)[-1]
@@ -230,7 +230,7 @@ def test_a_document_and_its_passages_are_of_one_state_while_it_is_being_replaced
         fill(db, notes)
         return found
 
-    monkeypatch.setattr("ragqa.web.catalog._document", replaced_meanwhile)
+    monkeypatch.setattr("ragqa.service.catalog._document", replaced_meanwhile)
     assert client.get("/api/document/coffee.md").json() == before
     monkeypatch.undo()
     assert client.get("/api/document/coffee.md").json()["text"] != before["text"]
@@ -257,8 +257,8 @@ def test_half_a_character_in_a_documents_id_is_no_fault(client: TestClient) -> N
 def test_what_is_ingested_beside_a_server_never_has_it_fetch_torch(
     db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ragqa.colbert.engines.has_bfloat16", lambda: True)
-    for module in ("ragqa.colbert.engines", "ragqa.web.engine"):
+    monkeypatch.setattr("ragqa.encoders.engines.has_bfloat16", lambda: True)
+    for module in ("ragqa.encoders.engines", "ragqa.service.engine"):
         monkeypatch.setattr(f"{module}.may_have_accelerator", lambda: False)
 
     def fetches_torch(config: Config) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ragqa.web.engine import Engine
+from ragqa.service.engine import Engine
 from tests.web.conftest import QUESTION, Gated, warm
 from tests.web.hostile import HOSTILE, PIECES, hostile_corpus
 

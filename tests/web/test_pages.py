@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 from ragqa.evaluate.store import RunStore
 from ragqa.rerank.colbert import ColbertReranker
 from ragqa.safety.untrusted import is_web
+from ragqa.service.catalog import DOCUMENTS_PER_PAGE
+from ragqa.service.engine import Engine
 from ragqa.web.app import Settings, make_app
-from ragqa.web.catalog import DOCUMENTS_PER_PAGE
-from ragqa.web.engine import Engine
 from ragqa.web.runs import REPORT_POLICY
 from tests.conftest import fill
 from tests.evaluate.test_store import KEY, RESULTS, begin

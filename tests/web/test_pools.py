@@ -11,10 +11,10 @@ import pytest
 from ragqa.config import load_config, parse_config, shipped_configs
 from ragqa.errors import UsageError
 from ragqa.pipeline import Pipeline
+from ragqa.service.engine import Asked, Engine
+from ragqa.service.events import Event, Failed, failure
 from ragqa.service.library import StoppedError
-from ragqa.web.engine import Asked, Engine
-from ragqa.web.events import Event, Failed, failure
-from ragqa.web.pools import PipelinePool, shares
+from ragqa.service.pools import PipelinePool, shares
 from tests.conftest import write_notes
 from tests.web.conftest import QUESTION, warm
 

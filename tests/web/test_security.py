@@ -6,9 +6,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from ragqa.errors import UsageError
+from ragqa.service.engine import Engine
 from ragqa.web.access import COOKIE, Access, RateLimit, is_loopback
 from ragqa.web.app import Settings, make_app
-from ragqa.web.engine import Engine
 from ragqa.web.guard import GUESSES, MOST_BODY
 from tests.web.conftest import HERE, QUESTION
 

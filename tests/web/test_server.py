@@ -20,10 +20,10 @@ import httpx2
 import pytest
 
 from ragqa.errors import RagqaError
+from ragqa.service.engine import BUSY, MOST_AT_ONCE, WARMING, Asked, Engine
+from ragqa.service.events import Stopped, Tell
 from ragqa.types import Answer
 from ragqa.web.app import Settings
-from ragqa.web.engine import BUSY, MOST_AT_ONCE, WARMING, Asked, Engine
-from ragqa.web.events import Stopped, Tell
 from ragqa.web.server import Serving, serve
 from tests.conftest import Run
 from tests.web.conftest import QUESTION, Gated, warm

@@ -22,7 +22,7 @@ from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.runs import DEPTH
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
-from ragqa.retrieve.fusion import StageFusion, fuse_stages
+from ragqa.search.fusion import StageFusion, fuse_stages
 from ragqa.types import Hit
 
 METRIC = "nDCG@10"

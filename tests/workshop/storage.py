@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 
 from ragqa.cli import show
 from ragqa.cli.run import run
-from ragqa.colbert.encoder import EncoderSettings, Vectors
-from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.maxsim import best_of, maxsim, offsets_of
-from ragqa.colbert.pooling import cluster, pool
-from ragqa.colbert.quantise import encode, join
-from ragqa.colbert.store import StorageSettings
 from ragqa.config import load_config
 from ragqa.corpus.passages import indexed_text
-from ragqa.device import Compute
-from ragqa.embedded import DIMENSIONS, count_tokens
+from ragqa.encoders.device import Compute
+from ragqa.encoders.embedded.minilm import DIMENSIONS, count_tokens
+from ragqa.encoders.engines import load_encoder
+from ragqa.encoders.tokens import EncoderSettings, Vectors
 from ragqa.evaluate.metrics import document_scores, ranked_documents, retrieval_measure
 from ragqa.evaluate.questions import load_questions
 from ragqa.evaluate.runs import DEPTH
+from ragqa.index.maxsim import best_of, maxsim, offsets_of
+from ragqa.index.pooling import cluster, pool
+from ragqa.index.quantise import encode, join
+from ragqa.index.token_store import StorageSettings
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.colbert import STAGE, ColbertSettings
 from ragqa.rerank.order import reorder

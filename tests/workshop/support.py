@@ -25,7 +25,7 @@ from ragqa.answer.preparation import checker, scored_sentences
 from ragqa.answer.support import MODEL, SUPPORTED, Features, SupportModel, verdict
 from ragqa.cli import show
 from ragqa.cli.run import run
-from ragqa.colbert.encoder import Spans, TokenEncoder, Vectors
+from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.evaluate.questions import JudgedQuestion, load_questions
 from ragqa.pipeline import Pipeline
 from ragqa.types import Context, Verdict

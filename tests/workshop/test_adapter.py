@@ -134,8 +134,8 @@ def test_gradients_of_the_factors_are_those_of_plain_products() -> None:
 def test_stored_vectors_are_those_of_the_store_and_let_gradients_through() -> None:
     import torch
 
-    from ragqa.colbert.pooling import cluster, pool
-    from ragqa.colbert.quantise import decode, encode
+    from ragqa.index.pooling import cluster, pool
+    from ragqa.index.quantise import decode, encode
     from tests.workshop.adapter.recipe import Recipe, best_matches, stored
 
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ragqa.colbert.store import StorageSettings
+from ragqa.index.token_store import StorageSettings
 from tests.conftest import fill
 from tests.workshop.storage import compare, read_collection
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragqa.colbert.quantise import decode
 from ragqa.corpus.database import Corpus
+from ragqa.index.quantise import decode
 from ragqa.pipeline import Pipeline
 from tests.workshop.scale.grown import Grower
 from tests.workshop.scale.readers import read_side_by_side

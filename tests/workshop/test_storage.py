@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ragqa.colbert.store import StorageSettings
+from ragqa.index.token_store import StorageSettings
 from tests.workshop.storage import compare, read_collection
 
 

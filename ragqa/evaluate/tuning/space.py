@@ -15,8 +15,8 @@ from ragqa.config import ChunkSettings, Config, StageSettings
 from ragqa.rerank.colbert import ColbertSettings
 from ragqa.retrieve.dense import DenseSettings
 from ragqa.retrieve.fts import FieldWeights, FullTextSettings
-from ragqa.retrieve.fusion import Fusion, StageFusion
 from ragqa.retrieve.hybrid import HybridSettings
+from ragqa.search.fusion import Fusion, StageFusion
 
 if TYPE_CHECKING:
     import optuna

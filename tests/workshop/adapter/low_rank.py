@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize, pad
 
-from ragqa import embedded
-from ragqa.device import cores, has_bfloat16
+from ragqa.encoders.device import cores, has_bfloat16
+from ragqa.encoders.embedded import minilm
 
 # Texts that one thread encodes at a time.
 PART = 8
@@ -86,7 +86,7 @@ class Model:
         from transformers import AutoModel, AutoTokenizer
 
         torch.set_num_threads(1)
-        folder = embedded.verified_folder()
+        folder = minilm.verified_folder()
         self.tokenizer = cast(Any, AutoTokenizer.from_pretrained(folder))
         number = torch.bfloat16 if has_bfloat16() else torch.float32
         self.transformer = AutoModel.from_pretrained(folder).eval().to(number)
@@ -97,7 +97,7 @@ class Model:
                 parent, _, last = name.rpartition(".")
                 self.layers[name] = LowRankLinear(layer, rank)
                 setattr(self.transformer.get_submodule(parent), last, self.layers[name])
-        self.projection = nn.Parameter(torch.eye(dimensions, embedded.DIMENSIONS))
+        self.projection = nn.Parameter(torch.eye(dimensions, minilm.DIMENSIONS))
         punctuation = {self.tokenizer.convert_tokens_to_ids(mark) for mark in string.punctuation}
         self._skipped = torch.tensor(sorted(punctuation - {self.tokenizer.unk_token_id}))
         self._threads = ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,))
@@ -121,11 +121,9 @@ class Model:
 
     def start_from(self, adapter: Mapping[str, NDArray[Any]]) -> None:
         """Set factors and projection to those of an adapter of the same rank and dimensions."""
-        self.projection.data = torch.from_numpy(adapter[embedded.PROJECTION].astype(np.float32))
+        self.projection.data = torch.from_numpy(adapter[minilm.PROJECTION].astype(np.float32))
         for name, layer in self.layers.items():
-            down, up = (
-                adapter[f"{name}.weight{end}"].astype(np.float32) for end in (embedded.DOWN, embedded.UP)
-            )
+            down, up = (adapter[f"{name}.weight{end}"].astype(np.float32) for end in (minilm.DOWN, minilm.UP))
             layer.down.data, layer.up.data = torch.from_numpy(down), torch.from_numpy(up) / SCALE
 
     def encode(self, texts: Sequence[str], limit: int, document: bool) -> Encoded:
@@ -166,11 +164,11 @@ class Model:
         list(self._threads.map(lambda pair: pair[0].backward(pair[1].grad), opened))
 
     def adapter(self) -> dict[str, NDArray[np.float16]]:
-        """Return the tensors of an adapter file, as `ragqa.embedded` reads them."""
-        tensors: dict[str, Tensor] = {embedded.PROJECTION: self.projection}
+        """Return the tensors of an adapter file, as `ragqa.encoders.embedded.minilm` reads them."""
+        tensors: dict[str, Tensor] = {minilm.PROJECTION: self.projection}
         for name, layer in self.layers.items():
-            tensors[f"{name}.weight{embedded.UP}"] = SCALE * layer.up
-            tensors[f"{name}.weight{embedded.DOWN}"] = layer.down
+            tensors[f"{name}.weight{minilm.UP}"] = SCALE * layer.up
+            tensors[f"{name}.weight{minilm.DOWN}"] = layer.down
         return {name: tensors[name].detach().numpy().astype(np.float16) for name in sorted(tensors)}
 
 

@@ -70,7 +70,7 @@ def read_passages(data: Path) -> dict[str, list[Passage]]:
     from ragqa.config import ChunkSettings
     from ragqa.corpus.database import Corpus
     from ragqa.corpus.ingest import ingest
-    from ragqa.corpus.loaders import Fields, open_sources
+    from ragqa.sources import Fields, open_sources
 
     opened = open_sources([], Fields(id_prefix="packages/"), packages=True)
     for name, file in {**SOURCES, **{name: name for name in QUESTIONS}}.items():

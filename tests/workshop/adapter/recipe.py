@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from ragqa import embedded
-from ragqa.colbert.pooling import cluster
-from ragqa.colbert.quantise import Codec, decode, encode
+from ragqa.encoders.embedded import minilm
+from ragqa.index.pooling import cluster
+from ragqa.index.quantise import Codec, decode, encode
 from tests.workshop.adapter.pairs import KINDS, Material, Pair, make_pairs, sampled
 
 if TYPE_CHECKING:
@@ -313,9 +313,9 @@ def save_adapter(tensors: dict[str, Any], path: Path) -> bytes:
 
 
 def write_adapter(tensors: dict[str, Any], path: Path) -> None:
-    """Write an adapter, and say which constants of `ragqa.embedded` are its own."""
+    """Write an adapter, and say which constants of `ragqa.encoders.embedded.minilm` are its own."""
     file = save_adapter(tensors, path)
-    merged = embedded.merge(embedded.verified_folder() / "model.safetensors", tensors)
+    merged = minilm.merge(minilm.verified_folder() / "model.safetensors", tensors)
     typer.echo(f'ADAPTER_SHA256 = "{hashlib.sha256(file).hexdigest()}"')
     typer.echo(f'MERGED_SHA256 = "{hashlib.sha256(merged).hexdigest()}"')
 

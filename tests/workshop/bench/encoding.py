@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ragqa import embedded
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.engines import load_encoder
-from ragqa.colbert.onnx_graph import LAYERS
 from ragqa.corpus.passages import indexed_text
-from ragqa.device import Compute
+from ragqa.encoders.device import Compute
+from ragqa.encoders.embedded import minilm
+from ragqa.encoders.engines import load_encoder
+from ragqa.encoders.onnx_graph import LAYERS
+from ragqa.encoders.tokens import EncoderSettings
 from tests.workshop.bench.late_interaction import all_passages, opened
 from tests.workshop.bench.material import Material
 from tests.workshop.bench.measure import Row, matmul_flops, paired
@@ -31,8 +31,8 @@ def encoder(material: Material) -> Iterator[Row]:
         step = max(len(passages) // PASSAGES, 1)
         texts = [indexed_text(passage)[0] for passage in passages[::step][:PASSAGES]]
     ours = load_encoder(EncoderSettings(), Compute())
-    tokenizer = AutoTokenizer.from_pretrained(embedded.verified_folder())
-    model = AutoModel.from_pretrained(embedded.verified_folder(), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(minilm.verified_folder())
+    model = AutoModel.from_pretrained(minilm.verified_folder(), dtype=torch.float32).eval()
 
     def theirs(number: int) -> None:
         for start in range(0, len(texts), BATCH):
@@ -47,7 +47,7 @@ def encoder(material: Material) -> Iterator[Row]:
                 model(**batch)
 
     times = paired(lambda number: ours.encode_documents(texts), theirs, PAIRS)
-    lengths = [min(embedded.count_tokens(text) + 2, embedded.MAX_TOKENS) for text in texts]
+    lengths = [min(minilm.count_tokens(text) + 2, minilm.MAX_TOKENS) for text in texts]
     rate = sum(lengths) / times.ours_s
     yield Row(
         work="encode passages, tokens",
@@ -77,6 +77,6 @@ def encoder_flops(lengths: list[int]) -> int:
 
     Every weight is used once per token; every token meets every other twice, in scores and in sums.
     """
-    width = embedded.DIMENSIONS
+    width = minilm.DIMENSIONS
     weights = SQUARES * width * width
     return sum(LAYERS * (2 * weights * length + 4 * width * length * length) for length in lengths)

@@ -11,23 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ragqa.colbert.encoder import EncoderSettings
-from ragqa.colbert.ragatouille.encoder import load_model
-from ragqa.colbert.ragatouille.mends import index_root
-from ragqa.colbert.ragatouille.plaid import LAYOUT
-from ragqa.colbert.ragatouille.stanford import stanford_layout
-from ragqa.colbert.ragatouille.taming import SEARCHING, ensure_compiled
-from ragqa.colbert.store import stored_encoders
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
-from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.corpus.passages import indexed_text
-from ragqa.device import Compute
-from ragqa.embedded import count_tokens
+from ragqa.encoders.device import Compute
+from ragqa.encoders.embedded.minilm import count_tokens
+from ragqa.encoders.ragatouille.encoder import load_model
+from ragqa.encoders.ragatouille.stanford import stanford_layout
+from ragqa.encoders.ragatouille.taming import SEARCHING, ensure_compiled
+from ragqa.encoders.tokens import EncoderSettings
+from ragqa.index.plaid.mends import index_root
+from ragqa.index.plaid.plaid_index import LAYOUT
+from ragqa.index.token_store import stored_encoders
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
-from ragqa.stages import Reranker
+from ragqa.search.stages import Reranker
+from ragqa.sources import Fields, open_sources
 from ragqa.types import Hit, Passage
 from tests.workshop.bench.material import Material
 from tests.workshop.bench.measure import Row, paired, timed

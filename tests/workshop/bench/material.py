@@ -11,11 +11,11 @@ from pathlib import Path
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
-from ragqa.corpus.loaders import Fields, open_sources
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import load_questions
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
+from ragqa.sources import Fields, open_sources
 
 TIL = Fields(id="slug", title="title", text=("body",), meta=("created", "topic"))
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragqa.answer.sentences import split_sentences
-from ragqa.colbert.quantise import Codec, decode, encode
 from ragqa.corpus.database import Corpus
-from ragqa.retrieve.embeddings import DenseStore
-from ragqa.retrieve.matrix import DenseMatrix
+from ragqa.index.dense_matrix import DenseMatrix
+from ragqa.index.dense_store import DenseStore
+from ragqa.index.quantise import Codec, decode, encode
 
 # Length of the noise that a made vector gets, its own length being 1.
 DENSE_NOISE, TOKEN_NOISE = 0.6, 0.3

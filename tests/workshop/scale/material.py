@@ -11,7 +11,7 @@ from typing import Any
 from ragqa.config import ChunkSettings, Config, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
-from ragqa.corpus.loaders import Fields, open_sources
+from ragqa.sources import Fields, open_sources
 
 SIZES = (10_000, 100_000, 1_000_000)
 # The size up to which token vectors are there too, and SQLite is asked the same.

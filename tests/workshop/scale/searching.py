@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ragqa.lance import dataset
-from ragqa.lance.dataset import connect
-from ragqa.lance.layout import TABLE
+from ragqa.index.dense_store import DenseStore
+from ragqa.index.lance import dataset
+from ragqa.index.lance.dataset import connect
+from ragqa.index.lance.layout import TABLE
 from ragqa.operations.corpus import build_index
 from ragqa.operations.push import push
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.colbert import ColbertReranker
 from ragqa.retrieve.dense import DenseRetriever
-from ragqa.retrieve.embeddings import DenseStore
 from tests.workshop.bench.measure import percentile
 from tests.workshop.scale.grown import Grower, copy_collection
 from tests.workshop.scale.material import (

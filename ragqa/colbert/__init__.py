@@ -1,1 +1,0 @@
-"""Late interaction: encoders that turn text into token vectors, their store, and MaxSim."""

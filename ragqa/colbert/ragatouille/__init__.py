@@ -1,1 +1,0 @@
-"""Everything that touches RAGatouille: its models as an engine, its PLAID index, and what tames both."""

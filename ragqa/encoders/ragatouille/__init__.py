@@ -1,0 +1,1 @@
+"""RAGatouille, and the Stanford ColBERT within it, as an encoder."""

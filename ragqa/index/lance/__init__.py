@@ -1,0 +1,1 @@
+"""A corpus in a Lance dataset: its columns and manifest, reading it and searching it."""

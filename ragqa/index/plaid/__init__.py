@@ -1,0 +1,1 @@
+"""PLAID, RAGatouille's compressed index of token vectors, kept beside the corpus."""
