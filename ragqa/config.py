@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -17,6 +17,8 @@ from ragqa.errors import UsageError, unknown_name
 from ragqa.files import shipped
 from ragqa.safety.plain_yaml import MAX_CHARACTERS, PlainYamlError, read_yaml
 from ragqa.where import parse_where
+
+_Section = TypeVar("_Section", bound=BaseModel)
 
 MAX_CONFIG_BYTES = MAX_CHARACTERS
 # More of anything is a slip of the pen; SQLite and numpy hold no number of any length.
@@ -178,6 +180,11 @@ def dump_config(config: Config) -> str:
     """Return what decides a config's results, as YAML that reads back: no name, no description, no limits."""
     kept = config.model_dump(mode="json", exclude={"name", "description", "timeout", "limits"})
     return yaml.safe_dump(kept, sort_keys=True)
+
+
+def pick(settings: BaseModel, part: type[_Section]) -> _Section:
+    """Return the keys of `settings` that belong to `part`, a model that its class extends."""
+    return part(**{name: getattr(settings, name) for name in part.model_fields})
 
 
 def explain(error: ValidationError | TypeError, model: type[BaseModel]) -> str:

@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from ragqa.config import MAX_QUESTION, Config, load_config
-from ragqa.corpus.database import Corpus
-from ragqa.corpus.ingest import check_chunking
-from ragqa.encoders.device import Compute
-from ragqa.errors import UsageError
 from ragqa.explain import notebook
-from ragqa.files import default_corpus
-from ragqa.search.stages import (
-    Derived,
-    Reranker,
-    Resources,
-    Retriever,
-    check_stages,
-    derived_stages,
-    make_reranker,
-    make_retriever,
-    merge,
-    needs_no_corpus,
-)
-from ragqa.timing import timed
+from ragqa.search.one import Searcher
 from ragqa.types import Answer, Context, Conversation, SearchResult
-from ragqa.where import parse_where
 
 if TYPE_CHECKING:
     import llm
 
-    from ragqa.answer.evidence import TokenSource
+    from ragqa.answer.events import Event, OnSentence, OnText
     from ragqa.answer.limits import TimeLimits
     from ragqa.answer.preparation import Preparation
     from ragqa.answer.request import ModelRequest
-    from ragqa.answer.stream import OnSentence, OnText, StreamedAnswer
+    from ragqa.answer.stream import StreamedAnswer
     from ragqa.explain.explanation import Explanation
+    from ragqa.index.token_store import TokenSource
 
 notebook.register()
 
 
-class Pipeline:
-    """The stages of one config over one corpus. Models load on first use and stay loaded.
+class Pipeline(Searcher):
+    """A Searcher whose passages a model answers from: the stages of one config over one corpus.
+
+    Models load on first use and stay loaded.
 
     `note` is told things worth knowing that are no errors, such as vectors being made on the fly. One
     thread at a time may use it.
@@ -64,75 +47,14 @@ class Pipeline:
     ['supported']
     """
 
-    def __init__(
-        self, config: Config, corpus: Corpus, note: Callable[[str], None] = lambda text: None
-    ) -> None:
-        check_stages(config.retrieve, config.rerank)
-        compute = Compute(config.device, config.dtype)
-        compute.check()
-        self.config = config
-        self.corpus = corpus
-        where = parse_where(config.where) if config.where else None
-        self._resources = Resources(corpus, compute, note, config.chunk, where)
-
-    @classmethod
-    def from_config(
-        cls,
-        config: str | Config = "default",
-        db: Path | str | None = None,
-        note: Callable[[str], None] = lambda text: None,
-        *,
-        where: str | None = None,
-    ) -> Self:
-        """Return the pipeline of a config (a shipped name, a path or a Config) over the corpus at `db`.
-
-        `where`, such as "topic = 'sqlite'", takes the place of the config's own condition on metadata.
-        Raises RagqaError when there is no such config or corpus, or the condition cannot be read.
-        """
-        loaded = load_config(config) if isinstance(config, str) else config
-        if where is not None:
-            loaded = loaded.model_copy(update={"where": where})
-        corpus = open_corpus(loaded, db)
-        try:
-            return cls(loaded, corpus, note)
-        except BaseException:
-            corpus.close()
-            raise
-
-    def close(self) -> None:
-        self.corpus.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    # -- stages -------------------------------------------------------------------------------
-
-    @cached_property
-    def retriever(self) -> Retriever:
-        return make_retriever(self.config.retrieve, self._resources)
-
-    @cached_property
-    def reranker(self) -> Reranker:
-        return make_reranker(self.config.rerank, self._resources)
-
-    def derived(self) -> dict[str, Derived]:
-        """Return the stages that search something made from the corpus, by their types."""
-        stages = derived_stages(self.config.retrieve.type, self.retriever)
-        merge(stages, derived_stages(self.config.rerank.type, self.reranker))
-        return stages
-
     @cached_property
     def evidence_source(self) -> TokenSource:
         """The token vectors by which sentences are scored: the reranker's, or the embedded encoder's."""
-        from ragqa.rerank.colbert import ColbertReranker, ColbertSettings
+        from ragqa.index.token_store import TokenSettings
+        from ragqa.search.stores import token_store
 
-        reranker = self.reranker
-        if not isinstance(reranker, ColbertReranker):
-            reranker = ColbertReranker(ColbertSettings(), self._resources)
-        return reranker.store
+        stage = self.late_interaction()
+        return token_store(TokenSettings(), self.resources) if stage is None else stage.token_source
 
     @cached_property
     def check_source(self) -> TokenSource:
@@ -140,14 +62,14 @@ class Pipeline:
 
         A corpus indexed with another checkpoint has none of them, and gets none stored.
         """
-        from ragqa.answer.evidence import UnstoredTokens
         from ragqa.encoders.embedded import minilm
         from ragqa.encoders.engines import load_encoder
         from ragqa.encoders.tokens import EncoderSettings
+        from ragqa.index.token_store import UnstoredTokens
 
         if self.evidence_source.encoder.identity["model"] == minilm.NAME:
             return self.evidence_source
-        return UnstoredTokens(load_encoder(EncoderSettings(), self._resources.compute))
+        return UnstoredTokens(load_encoder(EncoderSettings(), self.resources.compute))
 
     @cached_property
     def preparation(self) -> Preparation:
@@ -161,64 +83,10 @@ class Pipeline:
         """How long the config lets a model take."""
         return self.preparation.limits
 
-    def match_expression(self, question: str) -> str:
-        """Return what full text is asked; raises UsageError when the first stage is another one."""
-        from ragqa.retrieve.fts import FullTextRetriever
-
-        for stage in derived_stages(self.config.retrieve.type, self.retriever).values():
-            if isinstance(stage, FullTextRetriever):
-                return stage.match_expression(self._checked(question))
-        raise UsageError(f"The first stage {self.config.retrieve.type!r} has no match expression.")
-
     # -- questions ----------------------------------------------------------------------------
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Have one question read one state of the corpus, from the first stage to the citations.
-
-        What a first stage lacks is made before; what is written meanwhile is for the next question. Raises
-        UsageError for a corpus cut otherwise than the config wants.
-        """
-        if self.corpus.in_snapshot:
-            yield
-            return
-        check_chunking(self.corpus, self.config.chunk)
-        for stage in derived_stages(self.config.retrieve.type, self.retriever).values():
-            stage.prepare()
-        with self.corpus.snapshot():
-            yield
-
-    def search(self, question: str, k: int | None = None) -> SearchResult:
-        """Return the best `k` passages (the config's `k` by default).
-
-        Raises UsageError for an empty or endless question, and for a corpus cut otherwise than the
-        config wants.
-        """
-        question = self._checked(question)
-        with self.snapshot():
-            return self.rerank(self.candidates(question, k), k)
-
-    def candidates(self, question: str, k: int | None = None) -> SearchResult:
-        """Return what the first stage finds: as many passages as the second is to put in order for `k`.
-
-        Raises what `search` raises.
-        """
-        question = self._checked(question)
-        check_chunking(self.corpus, self.config.chunk)
-        timings: dict[str, float] = {}
-        with timed(timings, self.config.retrieve.type):
-            hits = self.retriever.search(question, max(k or self.config.k, self.config.candidates))
-        return SearchResult(question, self.config.name, tuple(hits), timings)
-
     def rerank(self, found: SearchResult, k: int | None = None) -> SearchResult:
-        """Return the best `k` of the candidates `found`, in the second stage's order."""
-        k = k or self.config.k
-        timings = dict(found.timings_ms)
-        hits = found.hits[:k]
-        if self.config.rerank.type != "none":
-            with timed(timings, self.config.rerank.type):
-                hits = tuple(self.reranker.rerank(found.question, found.hits, k))
-        return SearchResult(found.question, self.config.name, hits, timings, found.hits, self.explain)
+        return replace(super().rerank(found, k), explainer=self.explain)
 
     def explain(self, result: SearchResult) -> Explanation:
         """Return which words of the question matched which of each hit's, and which stage moved it where."""
@@ -254,11 +122,35 @@ class Pipeline:
         its check, where the config wants answers checked; a refusal without asking the model is told to it
         always, without a check. Raises RagqaError when the model fails.
         """
-        question = self._checked(question)
+        from ragqa.answer.events import Found, Said, Text, fold
+
+        def tell(event: Event) -> None:
+            match event:
+                case Found(result):
+                    on_search(result)
+                case Text(piece):
+                    on_text(piece)
+                case Said(piece, check):
+                    on_sentence(piece, check)
+
+        events = self.events(question, model=model, options=options, conversation=conversation, log=log)
+        return fold(events, tell)
+
+    def events(
+        self,
+        question: str,
+        *,
+        model: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        conversation: Conversation | None = None,
+        log: bool = True,
+    ) -> Generator[Event, None, None]:
+        """Yield what happens while a question is answered; raises what `ask` raises, while iterating."""
+        question = self.checked(question)
         # What can be wrong with the request is said before anything is searched.
         chosen, settings = self.model(model, options)
-        request = self.request_for(question, chosen, settings, conversation=conversation, on_search=on_search)
-        return request.send(log=log, note=self._resources.note, on_text=on_text, on_sentence=on_sentence)
+        request = yield from self.preparing(question, chosen, settings, conversation=conversation)
+        yield from request.events(log=log, note=self.resources.note)
 
     def stream(
         self,
@@ -273,11 +165,14 @@ class Pipeline:
 
         The search is done when this returns. Raises what `ask` raises, some of it while iterating.
         """
+        from ragqa.answer.events import Given
         from ragqa.answer.stream import StreamedAnswer
 
-        chosen, settings = self.model(model, options)
-        request = self.request_for(question, chosen, settings, conversation=conversation)
-        return StreamedAnswer(request.stream(log=log, note=self._resources.note))
+        events = self.events(question, model=model, options=options, conversation=conversation, log=log)
+        # Up to the model, which is asked for nothing yet.
+        while not isinstance(next(events), Given):
+            pass
+        return StreamedAnswer(events)
 
     def follow_up(
         self, question: str, *, model: str | None = None, options: Mapping[str, Any] | None = None
@@ -288,7 +183,7 @@ class Pipeline:
         """
         from ragqa.answer.conversation import last_conversation, stand_alone
 
-        question = self._checked(question)
+        question = self.checked(question)
         conversation = last_conversation()
         chosen, settings = self.model(model, options)
         return stand_alone(question, conversation, chosen, settings, self.limits), conversation
@@ -310,24 +205,27 @@ class Pipeline:
         """Return the config's options: they are for the config's model, and another one gets none."""
         return self.config.options if model in (None, self.config.model) else {}
 
-    def request_for(
+    def preparing(
         self,
         question: str,
         model: llm.Model,
         options: Mapping[str, Any],
         *,
         conversation: Conversation | None = None,
-        on_search: Callable[[SearchResult], None] = lambda result: None,
-    ) -> ModelRequest:
-        """Return what `model` is to be sent for `question`: everything that the corpus is needed for.
+    ) -> Generator[Event, None, ModelRequest]:
+        """Yield `Found` and `Given`, and return what `model` is to be sent for `question`.
 
-        All of it is read from one state of the corpus. `on_search` is told the hits. Raises what `search`
-        and `request` raise.
+        That is everything that the corpus is needed for, read from one state of it. Raises what `search` and
+        `request` raise.
         """
+        from ragqa.answer.events import Found, Given
+
         with self.snapshot():
             result = self.search(question)
-            on_search(result)
-            return self.request(result, model, options, conversation=conversation)
+            yield Found(result)
+            request = self.request(result, model, options, conversation=conversation)
+        yield Given(request.context)
+        return request
 
     def request(
         self,
@@ -348,26 +246,3 @@ class Pipeline:
     def prompt_text(self, model: llm.Model) -> str:
         """Return the prompt that `model` is sent, before question and context are filled in."""
         return self.preparation.prompt_text(model)
-
-    def _checked(self, question: str) -> str:
-        return check_question(question, self.config.limits.question)
-
-
-def open_corpus(config: Config, db: Path | str | None) -> Corpus:
-    """Return the corpus at `db` (the user's own by default).
-
-    A config whose first stage searches elsewhere needs none, and gets an empty one unless `db` names one.
-    """
-    if db is None and needs_no_corpus(config.retrieve):
-        return Corpus.temporary()
-    return Corpus.open(default_corpus() if db is None else db)
-
-
-def check_question(question: str, longest: int = MAX_QUESTION) -> str:
-    """Return `question` without white space around it; raises UsageError when it is empty or too long."""
-    question = question.encode("utf-8", "replace").decode("utf-8").replace("\0", " ").strip()
-    if not question:
-        raise UsageError("The question is empty.")
-    if len(question) > longest:
-        raise UsageError(f"The question is {len(question):,} characters long; at most {longest:,} are read.")
-    return question

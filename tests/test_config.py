@@ -11,7 +11,7 @@ from ragqa.errors import RagqaError, UsageError
 from ragqa.operations.corpus import build_index
 from ragqa.operations.push import push
 from ragqa.pipeline import Pipeline
-from ragqa.search.stages import check_stages
+from ragqa.search.registry import check_stages
 
 NEED_A_HUB = {"cross-encoder", "colbertv2"}
 

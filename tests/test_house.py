@@ -66,7 +66,7 @@ def test_the_graph_sees_imports_of_all_kinds() -> None:
     # At the top, within a function, for type checkers, and of a module by its package.
     assert "ragqa.types" in found["ragqa.corpus.database"]
     assert "ragqa.explain.explanation" in found["ragqa.pipeline"]
-    assert "ragqa.answer.evidence" in found["ragqa.pipeline"]
+    assert "ragqa.index.token_store" in found["ragqa.pipeline"]
     assert "ragqa.cli.completion" in found["ragqa.cli.app"]
 
 

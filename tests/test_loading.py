@@ -20,7 +20,7 @@ from ragqa.encoders.hub import indexed_revision, split_revision
 from ragqa.encoders.sentence_transformers import SentenceTransformersEncoder
 from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError, UsageError
-from ragqa.search.stages import check_stages
+from ragqa.search.registry import check_stages
 from tests.checkpoints import native
 
 pytestmark = pytest.mark.needs("torch")

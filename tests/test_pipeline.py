@@ -16,7 +16,7 @@ from ragqa.encoders.device import Compute
 from ragqa.errors import BusyError, RagqaError, UsageError
 from ragqa.explain.explanation import explain
 from ragqa.operations.corpus import build_index
-from ragqa.pipeline import check_question
+from ragqa.search.one import check_question
 from ragqa.sources import Fields, open_sources
 from ragqa.types import Passage
 from tests.conftest import fill
@@ -72,7 +72,7 @@ def test_half_a_character_of_a_broken_model_is_replaced(
 ) -> None:
     fake_models.answering.answer = ["Use 60 grams \ud83d", " of beans [1]."]
     notes: list[str] = []
-    pipeline._resources = replace(pipeline._resources, note=notes.append)
+    pipeline.resources = replace(pipeline.resources, note=notes.append)
     answer = pipeline.ask(QUESTION, model="fake")
     assert answer.text == "Use 60 grams ? of beans [1]."
     assert answer.conversation_id is None
@@ -125,7 +125,7 @@ def test_what_is_worth_knowing_is_told(db: Path) -> None:
     notes: list[str] = []
     config = parse_config({"retrieve": {"type": "dense", "codec": "float32"}}, "anew")
     with Pipeline.from_config(config, db, notes.append) as pipeline:
-        assert pipeline._resources.note == notes.append
+        assert pipeline.resources.note == notes.append
 
 
 def test_a_model_that_refuses_has_refused(pipeline: Pipeline, fake_models: SimpleNamespace) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from ragqa.corpus.chunking import has_prose
 from ragqa.corpus.passages import indexed_text
 from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.index.maxsim import best_matches, offsets_of
-from ragqa.index.token_store import TokenMatrix
+from ragqa.index.token_store import TokenSource
 from ragqa.language.definitions import defines, echoes, subject_of
 from ragqa.types import ContextBlock, Passage
 
@@ -56,27 +55,6 @@ class Evidence:
     text: str
     vectors: Vectors
     spans: Spans
-
-
-class TokenSource(Protocol):
-    """Where token vectors of passages come from: a TokenStore, or an encoder that makes them at once."""
-
-    @property
-    def encoder(self) -> TokenEncoder: ...
-
-    def load_tokens(self, passages: Sequence[Passage]) -> TokenMatrix:
-        """Return a vector for each token of `passages`, in their order."""
-
-
-class UnstoredTokens:
-    """A TokenSource that encodes passages when they are asked for, and keeps nothing."""
-
-    def __init__(self, encoder: TokenEncoder) -> None:
-        self.encoder = encoder
-
-    def load_tokens(self, passages: Sequence[Passage]) -> TokenMatrix:
-        matrices = self.encoder.encode_documents([indexed_text(passage)[0] for passage in passages])
-        return TokenMatrix(np.concatenate(matrices), offsets_of([len(matrix) for matrix in matrices]))
 
 
 class EvidenceReader:

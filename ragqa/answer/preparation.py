@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ragqa.answer.answerable import THRESHOLD, answerability, hits_evidence
 from ragqa.answer.context import Budget, assemble, assemble_sentences, whole
 from ragqa.answer.conversation import history_text
-from ragqa.answer.evidence import EvidenceReader, TokenSource
+from ragqa.answer.evidence import EvidenceReader
 from ragqa.answer.extractive import Candidate, Extractive
 from ragqa.answer.limits import TimeLimits
 from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS, Fit, fit
@@ -18,6 +18,7 @@ from ragqa.answer.support import Source, SupportChecker
 from ragqa.config import Config
 from ragqa.encoders.tokens import TokenEncoder
 from ragqa.errors import UsageError
+from ragqa.index.token_store import TokenSource
 from ragqa.timing import timed
 from ragqa.types import Context, Conversation, SearchResult
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ragqa.answer.citations import citations
-from ragqa.answer.generate import Generation, drain, generate
+from ragqa.answer.events import Done, Event, Said, Text, fold
+from ragqa.answer.generate import Generation, generate
 from ragqa.answer.limits import TimeLimits
 from ragqa.answer.prompts import Prompt
 from ragqa.answer.refusal import REFUSAL, is_refusal
-from ragqa.answer.stream import AnswerStream, OnSentence, OnText, SentenceStream
+from ragqa.answer.stream import AnswerStream, SentenceStream
 from ragqa.types import Answer, Context, SearchResult
 
 if TYPE_CHECKING:
@@ -48,39 +49,28 @@ class ModelRequest:
     hopeless: bool = False
     limits: TimeLimits | None = None
 
-    def send(
-        self,
-        *,
-        log: bool = True,
-        note: Callable[[str], None] = lambda text: None,
-        on_text: OnText = lambda text: None,
-        on_sentence: OnSentence = lambda text, check: None,
-    ) -> Answer:
-        """Return the model's answer, telling `on_text` each piece; else as `stream`."""
-        return drain(self.stream(log=log, note=note, on_sentence=on_sentence), on_text)
+    def send(self, *, log: bool = True, note: Callable[[str], None] = lambda text: None) -> Answer:
+        """Return the model's answer; what else, as `events`."""
+        return fold(self.events(log=log, note=note))
 
-    def stream(
-        self,
-        *,
-        log: bool = True,
-        note: Callable[[str], None] = lambda text: None,
-        on_sentence: OnSentence = lambda text, check: None,
-    ) -> Generator[str, None, Answer]:
-        """Yield the pieces of the model's answer, which joined are its text, and return the answer.
+    def events(
+        self, *, log: bool = True, note: Callable[[str], None] = lambda text: None
+    ) -> Generator[Event, None, None]:
+        """Yield the model's answer as it comes, `Text`, `Said` where there is a checker, and at last `Done`.
 
-        `on_sentence` is told each sentence with its check; without a checker it is told nothing. The refusal
-        of a hopeless request it is told in any case, without a check. With `log` the answer is shown by
-        `llm logs`. Raises RagqaError when the model fails or takes too long.
+        With `log` the answer is shown by `llm logs`. Raises RagqaError when the model fails or takes too
+        long.
         """
         from ragqa.answer.extractive import Extractive
 
         if self.hopeless:
-            yield REFUSAL
-            on_sentence(REFUSAL, None)
-            return self._refusal()
+            yield Text(REFUSAL)
+            yield Said(REFUSAL, None)
+            yield Done(self._refusal())
+            return
         if isinstance(self.model, Extractive):
             self.model.candidates = self.candidates
-        sentences = SentenceStream(self.checker, on_sentence) if self.checker else None
+        sentences = SentenceStream(self.checker) if self.checker else None
         stream = AnswerStream([block.number for block in self.context.blocks])
         start = time.perf_counter()
         pieces = generate(
@@ -95,7 +85,7 @@ class ModelRequest:
         said = yield from _told(pieces, stream, sentences)
         took = round((time.perf_counter() - start) * 1000, 2)
         checked = tuple(sentences.checked) if sentences else ()
-        return Answer(
+        answer = Answer(
             search=self.search,
             context=self.context,
             model=self.model.model_id,
@@ -110,6 +100,7 @@ class ModelRequest:
             removed=tuple(stream.removed),
             refused="model" if is_refusal(stream.text) else "",
         )
+        yield Done(answer)
 
     def _refusal(self) -> Answer:
         return Answer(
@@ -122,8 +113,8 @@ class ModelRequest:
 
 def _told(
     pieces: Generator[str, None, Generation], stream: AnswerStream, sentences: SentenceStream | None
-) -> Generator[str, None, Generation]:
-    """Yield a model's pieces once it is sure what they are, and let `sentences` have them too."""
+) -> Generator[Text | Said, None, Generation]:
+    """Yield a model's pieces once it is sure what they are, and its sentences once they are whole."""
     said: Generation | None = None
     while said is None:
         try:
@@ -131,9 +122,9 @@ def _told(
         except StopIteration as end:
             said, fresh = end.value, stream.finish()
         if fresh:
-            yield fresh
+            yield Text(fresh)
             if sentences is not None:
-                sentences.add(fresh)
+                yield from sentences.add(fresh)
     if sentences is not None:
-        sentences.finish()
+        yield from sentences.finish()
     return said

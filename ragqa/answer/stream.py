@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ragqa.answer.citations import closed_paragraphs, settled, without_strangers
+from ragqa.answer.events import Done, Event, Said, Text
 from ragqa.answer.sentences import answer_sentences
 from ragqa.answer.support import SupportChecker
 from ragqa.errors import RagqaError
 from ragqa.types import Answer, CheckedSentence
-
-OnText = Callable[[str], None]
-OnSentence = Callable[[str, CheckedSentence | None], None]
-
 
 # A model that does not stop is stopped: at so many characters, and at so many pieces without any.
 LONGEST_ANSWER = 100_000
@@ -81,41 +78,43 @@ class AnswerStream:
 
 
 class SentenceStream:
-    """Takes pieces of an answer and tells `on_sentence` each sentence, with its check, once it is whole.
+    """Takes pieces of an answer and gives each sentence, with its check, once it is whole.
 
-    What it tells, joined, is the answer. `checked` holds the checks so far.
+    What it gives, joined, is the answer. `checked` holds the checks so far.
     """
 
-    def __init__(self, checker: SupportChecker, on_sentence: OnSentence) -> None:
+    def __init__(self, checker: SupportChecker) -> None:
         self.checked: list[CheckedSentence] = []
         self._checker = checker
-        self._on_sentence = on_sentence
         self._text = ""
         self._told = 0
         self._looked = 0
 
-    def add(self, piece: str) -> None:
+    def add(self, piece: str) -> Iterator[Said]:
+        """Yield the sentences that are whole now and were not before."""
         self._text += piece
         # A sentence that does not end is looked at the rarer the longer it is.
         if len(self._text) - self._looked < (len(self._text) - self._told) // _SHARE:
             return
         self._looked = len(self._text)
         # The last sentence may go on, or have its citation still to come.
-        self._tell(answer_sentences(self._text[self._told :])[:-1])
+        yield from self._tell(answer_sentences(self._text[self._told :])[:-1])
 
-    def finish(self) -> None:
-        self._tell(answer_sentences(self._text[self._told :]))
+    def finish(self) -> Iterator[Said]:
+        """Yield the rest."""
+        yield from self._tell(answer_sentences(self._text[self._told :]))
         if self._told < len(self._text):
-            self._on_sentence(self._text[self._told :], None)
+            yield Said(self._text[self._told :], None)
 
-    def _tell(self, spans: Sequence[tuple[int, int]]) -> None:
+    def _tell(self, spans: Sequence[tuple[int, int]]) -> Iterator[Said]:
         origin = self._told
         for start, end in spans:
             check = self._checker.check(self._text, (origin + start, origin + end))
             if check is not None:
                 self.checked.append(check)
-            self._on_sentence(self._text[self._told : origin + end], check)
+            said = Said(self._text[self._told : origin + end], check)
             self._told = origin + end
+            yield said
 
 
 class StreamedAnswer:
@@ -132,8 +131,8 @@ class StreamedAnswer:
     >>> pipeline.close()
     """
 
-    def __init__(self, pieces: Generator[str, None, Answer]) -> None:
-        self._pieces = self._read(pieces)
+    def __init__(self, events: Iterator[Event]) -> None:
+        self._pieces = self._read(events)
         self._answer: Answer | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -148,5 +147,10 @@ class StreamedAnswer:
             raise RagqaError("The answer was broken off.")
         return self._answer
 
-    def _read(self, pieces: Generator[str, None, Answer]) -> Iterator[str]:
-        self._answer = yield from pieces
+    def _read(self, events: Iterator[Event]) -> Iterator[str]:
+        for event in events:
+            match event:
+                case Text(piece):
+                    yield piece
+                case Done(answer):
+                    self._answer = answer

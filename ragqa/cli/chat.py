@@ -28,6 +28,7 @@ from ragqa.errors import UsageError, sentence, unknown_name
 if TYPE_CHECKING:
     from ragqa.pipeline import Pipeline
     from ragqa.service.chat import Chat
+    from ragqa.service.events import Event
 
 PROMPT = "> "
 # How many hits /explain shows.
@@ -163,13 +164,17 @@ def _respond(talk: Chat, line: str, on_terminal: bool) -> bool:
 
 
 def _answer(talk: Chat, text: str, tell: Callable[[str], None]) -> None:
-    def searched(question: str) -> None:
-        if question != text:
-            tell(f"Searched for: {question}")
+    from ragqa.service.events import Searched
 
     printer = show_answer.AnswerPrinter(talk.pipeline.config.check)
-    answer = talk.ask(text, on_question=searched, on_text=printer.text, on_sentence=printer.sentence)
-    show_answer.print_after(answer)
+
+    def take(event: Event) -> None:
+        match event:
+            case Searched(question) if question != text:
+                tell(f"Searched for: {question}")
+        printer.take(event)
+
+    show_answer.print_after(talk.ask(text, take))
     print()
     sys.stdout.flush()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragqa.answer import remarks
+from ragqa.answer.events import Event, Found, fold
 from ragqa.cli import show, show_answer
 from ragqa.cli.options import (
     ConfigName,
@@ -165,17 +166,17 @@ def ask(
             question, conversation = _followed_up(pipeline, question.strip(), model, settings)
         printer = show_answer.AnswerPrinter(pipeline.config.check, quiet=json)
         found: list[SearchResult] = []
+
+        def take(event: Event) -> None:
+            if isinstance(event, Found):
+                found.append(event.result)
+            printer.take(event)
+
         try:
-            answer = pipeline.ask(
-                question,
-                model=model,
-                options=settings,
-                conversation=conversation,
-                log=not no_log,
-                on_search=found.append,
-                on_text=printer.text,
-                on_sentence=printer.sentence,
+            events = pipeline.events(
+                question, model=model, options=settings, conversation=conversation, log=not no_log
             )
+            answer = fold(events, take)
         except RagqaError:
             if found and not json:
                 _print_found(found[0])
@@ -273,7 +274,8 @@ def open_pipeline(
 ) -> Iterator[Pipeline]:
     """Open the corpus and the stages of a config; what is given replaces what it says."""
     from ragqa.config import load_config
-    from ragqa.pipeline import Pipeline, open_corpus
+    from ragqa.pipeline import Pipeline
+    from ragqa.search.one import open_corpus
     from ragqa.where import join_where
 
     loaded = load_config(config)

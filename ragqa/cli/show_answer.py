@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from ragqa.answer.events import Said, Text
 from ragqa.answer.remarks import closest, remarks
 from ragqa.cli.show import plain, say
 from ragqa.safety.untrusted import is_web
@@ -15,20 +16,19 @@ from ragqa.types import Answer, CheckedSentence, Passage
 class AnswerPrinter:
     """Prints an answer while it comes: with its checks sentence by sentence, without them piece by piece.
 
-    `ask` is to be given its two methods as `on_text` and `on_sentence`; `quiet`, it prints nothing.
+    `take` is to be given every event; `quiet`, it prints nothing.
     """
 
     def __init__(self, checked: bool, quiet: bool = False) -> None:
         self._checked = checked
         self._quiet = quiet
 
-    def text(self, piece: str) -> None:
-        if not self._checked:
-            self._write(plain(piece))
-
-    def sentence(self, piece: str, check: CheckedSentence | None) -> None:
-        if self._checked:
-            self._write(beside(piece, check))
+    def take(self, event: object) -> None:
+        match event:
+            case Text(piece) if not self._checked:
+                self._write(plain(piece))
+            case Said(piece, check) if self._checked:
+                self._write(beside(piece, check))
 
     def _write(self, text: str) -> None:
         if not self._quiet:

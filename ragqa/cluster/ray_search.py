@@ -11,9 +11,8 @@ from ragqa.cluster.ray_cluster import Cluster
 from ragqa.cluster.ray_index import check_device, make_pool
 from ragqa.config import Config
 from ragqa.errors import RagqaError
-from ragqa.evaluate.matrix import Asked, Searcher
-from ragqa.evaluate.plan import corpus_fingerprint
-from ragqa.pipeline import Pipeline
+from ragqa.search.many import SharedQuestion, SharedSearch
+from ragqa.search.one import Searcher
 from ragqa.types import SearchResult
 
 # Questions that a worker takes at a time.
@@ -24,39 +23,39 @@ Found = list[tuple[int, SearchResult]]
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A pipeline as plain values: its config as JSON, its corpus, how many passages it finds."""
+    """A Searcher as plain values: its config as JSON, its corpus, how many passages it finds."""
 
     config: str
     path: str
     fingerprint: str
     depth: int
 
-    def open(self) -> Pipeline:
-        """Return the pipeline; raises RagqaError where the corpus is not there or is another one."""
+    def open(self) -> Searcher:
+        """Return what searches; raises RagqaError where the corpus is not there or is another one."""
         if not Path(self.path).is_file():
             raise RagqaError(
                 f"There is no corpus at {self.path}: --engine ray wants it at the same path on every machine."
             )
-        pipeline = Pipeline.from_config(Config.model_validate_json(self.config), self.path)
-        if corpus_fingerprint(pipeline) != self.fingerprint:
-            pipeline.close()
+        opened = Searcher.from_config(Config.model_validate_json(self.config), self.path)
+        if opened.fingerprint() != self.fingerprint:
+            opened.close()
             raise RagqaError(f"The corpus at {self.path} has other documents there than on this machine.")
-        return pipeline
+        return opened
 
 
 @dataclass(frozen=True, slots=True)
 class Searching:
-    """A Job: pipelines to search with, and a question to warm them up."""
+    """A Job: searchers, and a question to warm them up."""
 
     strategies: tuple[Strategy, ...]
     warm_up: str
 
-    def load(self) -> Callable[[Sequence[Asked]], list[Found]]:
+    def load(self) -> Callable[[Sequence[SharedQuestion]], list[Found]]:
         """Return what searches for a batch of questions; raises what `Strategy.open` raises."""
-        pipelines = [strategy.open() for strategy in self.strategies]
-        searcher = Searcher(pipelines, [strategy.depth for strategy in self.strategies])
-        searcher.warm_up(self.warm_up)
-        return lambda questions: [list(searcher.search(asked)) for asked in questions]
+        opened = [strategy.open() for strategy in self.strategies]
+        searchers = SharedSearch(opened, [strategy.depth for strategy in self.strategies])
+        searchers.warm_up(self.warm_up)
+        return lambda questions: [list(searchers.search(question)) for question in questions]
 
 
 class RaySearch:
@@ -65,8 +64,10 @@ class RaySearch:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
-    def results(self, searcher: Searcher, warm_up: str, questions: Iterable[Asked]) -> Iterator[Found]:
-        devices = {pipeline.config.device for pipeline in searcher.pipelines}
+    def results(
+        self, searchers: SharedSearch, warm_up: str, questions: Iterable[SharedQuestion]
+    ) -> Iterator[Found]:
+        devices = {searcher.config.device for searcher in searchers.searchers}
         for device in devices:
             check_device(device)
         waiting = iter(questions)
@@ -75,7 +76,7 @@ class RaySearch:
             return
         # One worker serves all pipelines, and has a GPU where one of them may use it.
         device = next((name for name in ("cuda", "auto") if name in devices), "cpu")
-        pool = make_pool(self.cluster, Searching(_strategies(searcher), warm_up), device)
+        pool = make_pool(self.cluster, Searching(_strategies(searchers), warm_up), device)
         try:
             for found in pool.map(batches):
                 yield from found
@@ -83,13 +84,13 @@ class RaySearch:
             pool.close()
 
 
-def _strategies(searcher: Searcher) -> tuple[Strategy, ...]:
+def _strategies(searchers: SharedSearch) -> tuple[Strategy, ...]:
     return tuple(
         Strategy(
             pipeline.config.model_dump_json(),
             str(pipeline.corpus.path.resolve()),
-            corpus_fingerprint(pipeline),
+            pipeline.fingerprint(),
             depth,
         )
-        for pipeline, depth in zip(searcher.pipelines, searcher.depths, strict=True)
+        for pipeline, depth in zip(searchers.searchers, searchers.depths, strict=True)
     )

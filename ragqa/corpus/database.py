@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
@@ -45,6 +45,7 @@ _PASSAGE_COLUMNS = """
 """
 
 
+@runtime_checkable
 class RowSource(Protocol):
     """What has rows of passages that are in no corpus file, made by the encoders of one."""
 

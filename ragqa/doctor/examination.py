@@ -16,7 +16,7 @@ from ragqa.encoders.embedded import minilm
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
 from ragqa.operations.corpus import corpus_status
-from ragqa.search.stages import check_stages
+from ragqa.search.registry import check_stages
 
 PACKAGES = (
     "ragqa",

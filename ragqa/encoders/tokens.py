@@ -37,6 +37,11 @@ class EncoderSettings(Strict):
             raise ValueError(f"the embedded model reads {MAX_TOKENS} tokens at most")
         return self
 
+    @property
+    def shared(self) -> bool:
+        """Whether several threads may use the encoder at once; tokenizers of others change in use."""
+        return self.model in CHECKPOINTS and self.engine == "sentence-transformers"
+
 
 class Remembered:
     """An encoding of questions that keeps the last ones: a question is asked of several stages.

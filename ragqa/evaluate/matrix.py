@@ -8,27 +8,23 @@ config's hits serve all models; each cell's times are those it would have had al
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ragqa.answer.limits import TimeLimits
 from ragqa.answer.models import is_remote
 from ragqa.errors import RagqaError
 from ragqa.evaluate.calls import Outcome, Workers, call
-from ragqa.evaluate.plan import Cell, Plan, corpus_fingerprint, make_cells
+from ragqa.evaluate.plan import Cell, Plan, make_cells
 from ragqa.evaluate.runs import RankedPassage, Reply, Result
 from ragqa.evaluate.store import RunStore
-from ragqa.operations.corpus import Storing
 from ragqa.pipeline import Pipeline
-from ragqa.search.stages import needs_no_corpus
+from ragqa.search.many import SearchEngine, SharedQuestion, SharedSearch
 from ragqa.types import Answer, SearchResult
 
 if TYPE_CHECKING:
     from ragqa.answer.request import ModelRequest
-
-ENCODE = "encode"
 
 
 @dataclass(slots=True)
@@ -40,26 +36,6 @@ class Progress:
     failed: int = 0
     tokens: int = 0
     cost: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, and the places of the pipelines that it is asked of."""
-
-    text: str
-    pipelines: tuple[int, ...]
-
-
-class SearchEngine(Protocol):
-    """What searches for many questions: other processes, say, or other machines."""
-
-    def results(
-        self, searcher: Searcher, warm_up: str, questions: Iterable[Asked]
-    ) -> Iterator[Iterable[tuple[int, SearchResult]]]:
-        """Yield, for each question in their order, what `searcher.search` yields.
-
-        Whatever searches warms up with the question `warm_up`.
-        """
 
 
 def run_matrix(
@@ -83,43 +59,6 @@ def run_matrix(
     return [cell.run for cell in cells]
 
 
-class Searcher:
-    """Searches with several pipelines, what they share done once; each finds as many as its depth."""
-
-    def __init__(self, pipelines: Sequence[Pipeline], depths: Sequence[int]) -> None:
-        self.pipelines = pipelines
-        self.depths = depths
-
-    def warm_up(self, text: str) -> None:
-        """Load every stage's models, so that no question's time has that in it."""
-        for pipeline, depth in zip(self.pipelines, self.depths, strict=True):
-            pipeline.search(text, depth)
-        _encode(self.pipelines, text)
-
-    def search(self, asked: Asked) -> Iterator[tuple[int, SearchResult]]:
-        """Yield what each pipeline finds, with the pipeline's place."""
-        pipelines = [self.pipelines[place] for place in asked.pipelines]
-        encoded = _encode(pipelines, asked.text)
-        first_stages: dict[str, SearchResult] = {}
-        for place, pipeline in zip(asked.pipelines, pipelines, strict=True):
-            yield place, self._search(place, asked.text, first_stages, encoded[id(pipeline)])
-
-    def _search(
-        self, place: int, text: str, first_stages: dict[str, SearchResult], encode_ms: float | None
-    ) -> SearchResult:
-        pipeline, depth = self.pipelines[place], self.depths[place]
-        config = pipeline.config
-        stage = config.retrieve.model_dump_json()
-        corpus = "" if needs_no_corpus(config.retrieve) else pipeline.corpus.path
-        key = str((corpus, stage, config.where, config.device, config.dtype, config.candidates, depth))
-        with pipeline.snapshot():
-            if key not in first_stages:
-                first_stages[key] = pipeline.candidates(text, depth)
-            result = pipeline.rerank(first_stages[key], depth)
-        encode = {} if encode_ms is None else {ENCODE: encode_ms}
-        return SearchResult(result.question, config.name, result.hits, {**encode, **result.timings_ms})
-
-
 class _Asker:
     """Asks one question after the other of the cells that need it, and records what came of it."""
 
@@ -139,7 +78,7 @@ class _Asker:
         self._counting = threading.Lock()
         self.pipelines = list({id(cell.pipeline): cell.pipeline for cell in cells if cell.todo}.values())
         depths = {id(cell.pipeline): cell.depth for cell in cells}
-        self.searcher = Searcher(self.pipelines, [depths[id(pipeline)] for pipeline in self.pipelines])
+        self.searchers = SharedSearch(self.pipelines, [depths[id(pipeline)] for pipeline in self.pipelines])
         self.states = [_State(pipeline) for pipeline in self.pipelines]
         self.cells = cells
 
@@ -148,16 +87,16 @@ class _Asker:
         todo = [
             (place, asked)
             for place, question in enumerate(self.plan.question_set.questions)
-            if (asked := Asked(question.text, self._waiting(place))).pipelines
+            if (asked := SharedQuestion(question.text, self._waiting(place))).places
         ]
         # Not the question itself: the encoders would remember it, and it would take no time.
         warm_up = f"{self.plan.question_set.questions[0].text[:1000]} ?"
         if engine is None or any(cell.model is not None for cell in self.cells):
-            self.searcher.warm_up(warm_up)
+            self.searchers.warm_up(warm_up)
         questions = [asked for _, asked in todo]
-        found: Iterator[Iterable[tuple[int, SearchResult]]] = map(self.searcher.search, questions)
+        found: Iterator[Iterable[tuple[int, SearchResult]]] = map(self.searchers.search, questions)
         if engine is not None:
-            found = engine.results(self.searcher, warm_up, questions)
+            found = engine.results(self.searchers, warm_up, questions)
         for (place, _), results in zip(todo, found, strict=True):
             self._record_all(place, results)
         self.workers.join()
@@ -247,36 +186,17 @@ class _State:
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.seen = pipeline.corpus.state()
-        self.fingerprint = corpus_fingerprint(pipeline)
+        self.fingerprint = pipeline.fingerprint()
 
     def check(self) -> None:
         seen = self.pipeline.corpus.state()
         if seen != self.seen:
             self.seen = seen
-            if corpus_fingerprint(self.pipeline) != self.fingerprint:
+            if self.pipeline.fingerprint() != self.fingerprint:
                 raise RagqaError(
                     f"The corpus {self.pipeline.corpus.path} was changed while it was asked. What was done "
                     "is kept, and ragqa eval run begins anew with the corpus as it is now."
                 )
-
-
-def _encode(pipelines: Sequence[Pipeline], text: str) -> dict[int, float | None]:
-    """Encode a question with every encoder of `pipelines`; return the milliseconds of each pipeline's.
-
-    The encoders remember it, so that the stages need not. None: a pipeline has no encoder.
-    """
-    took: dict[int, float] = {}
-    found: dict[int, float | None] = {}
-    for pipeline in pipelines:
-        stages = [stage for stage in pipeline.derived().values() if isinstance(stage, Storing)]
-        stores = {id(store.question_model): store for stage in stages for store in stage.stores}
-        for model, store in stores.items():
-            if model not in took:
-                start = time.perf_counter()
-                store.encode_question(text)
-                took[model] = (time.perf_counter() - start) * 1000
-        found[id(pipeline)] = round(sum(took[model] for model in stores), 2) if stores else None
-    return found
 
 
 def _send_once(request: ModelRequest) -> Outcome[Answer]:

@@ -6,12 +6,10 @@ Whatever is wrong with a request is found here, before anything is stored or ask
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragqa.config import StageSettings, dump_config
+from ragqa.config import dump_config
 from ragqa.encoders.device import may_have_accelerator, resolve_device
 from ragqa.errors import UsageError
 from ragqa.evaluate.calls import Gate, Retries
@@ -21,8 +19,7 @@ from ragqa.evaluate.runs import DEPTH, RunKey
 from ragqa.evaluate.store import RunStore
 from ragqa.operations.corpus import index_bytes
 from ragqa.pipeline import Pipeline
-from ragqa.retrieve.fts import FullTextRetriever
-from ragqa.search.stages import needs_no_corpus
+from ragqa.search.contracts import FullText
 
 if TYPE_CHECKING:
     import llm
@@ -57,25 +54,12 @@ class Cell:
     gate: Gate
 
 
-def corpus_fingerprint(pipeline: Pipeline) -> str:
-    """Return what tells one state of the documents from another.
-
-    Of somebody else's database that is its path, size and time, because it may be of any size.
-    """
-    databases = []
-    for path in _databases(pipeline.config.retrieve):
-        with suppress(OSError):
-            about = path.stat()
-            databases.append(f" {path}:{about.st_size}:{about.st_mtime_ns}")
-    return pipeline.corpus.fingerprint() + "".join(databases)
-
-
 def absent_documents(pipelines: Sequence[Pipeline], question_set: QuestionSet) -> dict[str, list[str]]:
     """Return, by question, the relevant documents that the corpus lacks; such a question scores zero.
 
     Raises UsageError when it lacks all of them, because then the questions are about something else.
     """
-    ours = [pipeline for pipeline in pipelines if not needs_no_corpus(pipeline.config.retrieve)]
+    ours = [pipeline for pipeline in pipelines if not pipeline.searches_elsewhere()]
     judged = [question for question in question_set.questions if question.judged]
     if not ours or not judged:
         return {}
@@ -139,7 +123,7 @@ def _key(
     return RunKey(
         question_set=plan.question_set.fingerprint,
         config=dump_config(config),
-        corpus=corpus_fingerprint(pipeline),
+        corpus=pipeline.fingerprint(),
         model=model.model_id if model else None,
         options=options,
         prompt=pipeline.prompt_text(model) if model else "",
@@ -181,22 +165,10 @@ def _check_options(
             raise UsageError(f"None of the models has an option {name!r}: {models}.")
 
 
-def _databases(stage: StageSettings) -> list[Path]:
-    """Return the databases that a first stage, or one that it is made of, reads in place."""
-
-    def walk(value: Any) -> list[Path]:
-        if isinstance(value, Mapping):
-            own = [Path(str(value["database"])).expanduser()] if value.get("database") else []
-            return own + [path for inner in value.values() for path in walk(inner)]
-        return [path for inner in value for path in walk(inner)] if isinstance(value, list | tuple) else []
-
-    return walk(stage.model_dump())
-
-
 def _size(pipeline: Pipeline) -> int:
     for stage in pipeline.derived().values():
         # Full text is made at the first search; it has no size before.
-        if isinstance(stage, FullTextRetriever):
+        if isinstance(stage, FullText):
             stage.prepare()
     return index_bytes(pipeline)
 

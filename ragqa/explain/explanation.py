@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Protocol
 
-from ragqa.config import Config
-from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
-from ragqa.search.stages import Composite, Explaining, Reranker, Retriever
+from ragqa.search.contracts import Composite, Explaining
+from ragqa.search.one import Searcher
 from ragqa.types import FUSED, ExplainedHit, Explanation, Hit, Matches, Passage, QueryWord, SearchResult
 
 __all__ = ["Explanation", "explain", "explain_result"]
 
 
-class Searching(Protocol):
-    """What is explained: the stages of a config over a corpus. A Pipeline is one."""
-
-    config: Config
-    corpus: Corpus
-
-    @property
-    def retriever(self) -> Retriever: ...
-
-    @property
-    def reranker(self) -> Reranker: ...
-
-    def snapshot(self) -> AbstractContextManager[None]: ...
-
-    def candidates(self, question: str, k: int | None = None) -> SearchResult: ...
-
-    def rerank(self, found: SearchResult, k: int | None = None) -> SearchResult: ...
-
-
 def explain(
-    pipeline: Searching,
+    searcher: Searcher,
     question: str,
     k: int | None = None,
     document: str | None = None,
@@ -52,49 +30,49 @@ def explain(
     if document is not None:
         # Half a character is in no id, and SQLite cannot be asked for it.
         document = document.encode("utf-8", "replace").decode("utf-8")
-    with pipeline.snapshot():
-        return _explain(pipeline, question, k, document, passages)
+    with searcher.snapshot():
+        return _explain(searcher, question, k, document, passages)
 
 
 def _explain(
-    pipeline: Searching, question: str, k: int | None, document: str | None, passages: Collection[str]
+    searcher: Searcher, question: str, k: int | None, document: str | None, passages: Collection[str]
 ) -> Explanation:
     # A document's passages get the ranks of an ordinary search, however many of them are shown.
-    found = pipeline.candidates(question, k if document is None else None)
-    k = k or pipeline.config.k
-    stored = [] if document is None else _passages_of(pipeline, document, found.hits)
+    found = searcher.candidates(question, k if document is None else None)
+    k = k or searcher.config.k
+    stored = [] if document is None else _passages_of(searcher, document, found.hits)
     # All of them, so that every candidate's rank by every stage is known.
-    ordered = pipeline.rerank(found, max(k, len(found.hits))).hits
+    ordered = searcher.rerank(found, max(k, len(found.hits))).hits
     if document is None:
-        return _explained(pipeline, found, ordered, ordered[:k], None)
+        return _explained(searcher, found, ordered, ordered[:k], None)
     inside = [hit for hit in ordered if hit.passage.document_id == document]
     known = {hit.passage.rowid for hit in ordered}
     others = [passage for passage in stored if passage.rowid not in known]
     if passages:
         inside = [hit for hit in inside if hit.passage.id in passages]
         others = [passage for passage in others if passage.id in passages]
-    chosen = [*inside[:k], *_outside(pipeline, found.question, others, k - len(inside))]
-    return _explained(pipeline, found, ordered, chosen, document)
+    chosen = [*inside[:k], *_outside(searcher, found.question, others, k - len(inside))]
+    return _explained(searcher, found, ordered, chosen, document)
 
 
-def explain_result(pipeline: Searching, result: SearchResult) -> Explanation:
-    """Return the explanation of the hits of a search with this pipeline."""
+def explain_result(searcher: Searcher, result: SearchResult) -> Explanation:
+    """Return the explanation of the hits of a search with this searcher."""
     candidates = result.candidates or result.hits
     ordered: Sequence[Hit] = candidates
-    if pipeline.config.rerank.type != "none":
-        ordered = pipeline.reranker.rerank(result.question, candidates, len(candidates))
-    return _explained(pipeline, replace(result, hits=candidates), ordered, result.hits, None)
+    if searcher.config.rerank.type != "none":
+        ordered = searcher.reranker.rerank(result.question, candidates, len(candidates))
+    return _explained(searcher, replace(result, hits=candidates), ordered, result.hits, None)
 
 
 def _explained(
-    pipeline: Searching,
+    searcher: Searcher,
     found: SearchResult,
     ordered: Sequence[Hit],
     chosen: Sequence[Hit],
     document: str | None,
 ) -> Explanation:
-    ranks = _ranks(pipeline, found.hits, ordered)
-    matches = _matches(pipeline, found.question, chosen)
+    ranks = _ranks(searcher, found.hits, ordered)
+    matches = _matches(searcher, found.question, chosen)
     hits = tuple(
         ExplainedHit(hit, ranks.get(hit.passage.rowid, {}), of_hit)
         for hit, of_hit in zip(chosen, matches, strict=True)
@@ -103,7 +81,7 @@ def _explained(
 
 
 def _ranks(
-    pipeline: Searching, candidates: Sequence[Hit], ordered: Sequence[Hit]
+    searcher: Searcher, candidates: Sequence[Hit], ordered: Sequence[Hit]
 ) -> Mapping[int, Mapping[str, int]]:
     """Return every candidate's rank by each stage's score, stages in the order of a question's way."""
     place = {hit.passage.rowid: hit.rank for hit in candidates}
@@ -113,8 +91,8 @@ def _ranks(
         scored.sort(key=lambda hit: (-hit.scores[stage], place[hit.passage.rowid]))
         for rank, hit in enumerate(scored, 1):
             ranks[hit.passage.rowid][stage] = rank
-        name = pipeline.config.retrieve.type
-        if stage == name and isinstance(pipeline.retriever, Composite):
+        name = searcher.config.retrieve.type
+        if stage == name and isinstance(searcher.retriever, Composite):
             # What joined the hits of another stage has scores of its own; the order counts.
             for rowid, rank in place.items():
                 ranks[rowid][stage] = rank
@@ -130,11 +108,11 @@ def _stages(candidates: Sequence[Hit], ordered: Sequence[Hit]) -> list[str]:
     return list(dict.fromkeys([*parts, *own, *second]))
 
 
-def _matches(pipeline: Searching, question: str, hits: Sequence[Hit]) -> list[tuple[Matches, ...]]:
+def _matches(searcher: Searcher, question: str, hits: Sequence[Hit]) -> list[tuple[Matches, ...]]:
     """Return the matches of each hit, by every stage that can tell; a name that comes again is numbered."""
     found: list[tuple[Matches, ...]] = [()] * len(hits)
     taken: dict[str, int] = {}
-    for stage in [*_explaining(pipeline.retriever), *_explaining(pipeline.reranker)]:
+    for stage in [*_explaining(searcher.retriever), *_explaining(searcher.reranker)]:
         of_stage = stage.matches(question, hits) if hits else []
         for name in {matches.stage for matches in of_stage if matches is not None}:
             taken[name] = taken.get(name, 0) + 1
@@ -162,34 +140,34 @@ def _query_words(hits: Sequence[ExplainedHit]) -> tuple[QueryWord, ...]:
 # -- a document that was asked for ------------------------------------------------------------------
 
 
-def _passages_of(pipeline: Searching, document: str, hits: Sequence[Hit]) -> list[Passage]:
+def _passages_of(searcher: Searcher, document: str, hits: Sequence[Hit]) -> list[Passage]:
     """Return the passages of a document that the corpus has: none where `hits` came from elsewhere.
 
     Raises UsageError when there is no such document in either.
     """
-    corpus = pipeline.corpus
+    corpus = searcher.corpus
     rows = corpus.connection.execute(
         "SELECT p.rowid FROM passages p JOIN documents d ON d.rowid = p.document WHERE d.id = ?"
         " ORDER BY p.ordinal",
         [document],
     ).fetchall()
     if not rows and all(hit.passage.document_id != document for hit in hits):
-        raise _unknown(pipeline, document, hits)
+        raise _unknown(searcher, document, hits)
     return corpus.passages([row[0] for row in rows])
 
 
-def _outside(pipeline: Searching, question: str, passages: Sequence[Passage], k: int) -> list[Hit]:
+def _outside(searcher: Searcher, question: str, passages: Sequence[Passage], k: int) -> list[Hit]:
     """Return the best `k` of passages that are no candidates, with rank 0 and the last stage's score."""
     if k < 1 or not passages:
         return []
     hits = [Hit(passage, rank, 0.0, {}) for rank, passage in enumerate(passages, 1)]
-    if pipeline.config.rerank.type != "none":
+    if searcher.config.rerank.type != "none":
         # A reranker that counts other scores alone leaves out what has none.
-        best = pipeline.reranker.rerank(question, hits, len(hits))
+        best = searcher.reranker.rerank(question, hits, len(hits))
         kept = {hit.passage.rowid for hit in best}
         hits = [*best, *(hit for hit in hits if hit.passage.rowid not in kept)]
     else:
-        totals = [sum(matches.total for matches in of_hit) for of_hit in _matches(pipeline, question, hits)]
+        totals = [sum(matches.total for matches in of_hit) for of_hit in _matches(searcher, question, hits)]
         hits = [
             replace(hit, score=total)
             for hit, total in sorted(zip(hits, totals, strict=True), key=lambda pair: -pair[1])
@@ -200,8 +178,8 @@ def _outside(pipeline: Searching, question: str, passages: Sequence[Passage], k:
     ]
 
 
-def _unknown(pipeline: Searching, document: str, hits: Sequence[Hit]) -> UsageError:
-    rows = pipeline.corpus.connection.execute("SELECT id FROM documents ORDER BY id")
+def _unknown(searcher: Searcher, document: str, hits: Sequence[Hit]) -> UsageError:
+    rows = searcher.corpus.connection.execute("SELECT id FROM documents ORDER BY id")
     known = list(dict.fromkeys([*(row[0] for row in rows), *(hit.passage.document_id for hit in hits)]))
     # A passage's id, or a part of the document's, is as likely as a slip of the pen.
     whole = document.rpartition("#")[0]

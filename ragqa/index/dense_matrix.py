@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ragqa.encoders.device import cores, onnx_session
 from ragqa.encoders.tokens import Vectors
-from ragqa.retrieve.ranking import best
+from ragqa.index.best import best
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ragqa.config import Strict
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.passages import indexed_text
-from ragqa.encoders.engines import load_encoder
 from ragqa.encoders.tokens import EncoderSettings, PoolingEncoder, TokenEncoder, Vectors
 from ragqa.index.maxsim import Matrix, Offsets, best_of, offsets_of
 from ragqa.index.passage_store import PassageStore, Row
 from ragqa.index.pooling import Clusters, cluster, pool
 from ragqa.index.quantise import Codec, decode, encode, join
-from ragqa.search.stages import Resources, pick
 from ragqa.types import Passage
 
 TABLE = "token_vectors"
@@ -37,12 +35,37 @@ class StorageSettings(Strict):
     pool_factor: float = Field(default=2, ge=1, le=16)
 
 
+class TokenSettings(EncoderSettings, StorageSettings):
+    """Which encoder makes token vectors, and how they are kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenMatrix:
     """The token vectors of several passages: those of passage i are rows offsets[i] to offsets[i + 1]."""
 
     vectors: Vectors
     offsets: Offsets
+
+
+class TokenSource(Protocol):
+    """Where token vectors of passages come from: a TokenStore, or an encoder that makes them at once."""
+
+    @property
+    def encoder(self) -> TokenEncoder: ...
+
+    def load_tokens(self, passages: Sequence[Passage]) -> TokenMatrix:
+        """Return a vector for each token of `passages`, in their order."""
+
+
+class UnstoredTokens:
+    """A TokenSource that encodes passages when they are asked for, and keeps nothing."""
+
+    def __init__(self, encoder: TokenEncoder) -> None:
+        self.encoder = encoder
+
+    def load_tokens(self, passages: Sequence[Passage]) -> TokenMatrix:
+        matrices = self.encoder.encode_documents(_texts(passages))
+        return TokenMatrix(np.concatenate(matrices), offsets_of([len(matrix) for matrix in matrices]))
 
 
 class TokenStore(PassageStore):
@@ -135,16 +158,6 @@ class TokenStore(PassageStore):
         tokens = [row[0] for row in rows]
         vectors = decode([row[1] for row in rows], tokens, self.encoder.dimensions, self.storage.codec)
         return TokenMatrix(vectors, offsets_of(tokens))
-
-
-def token_store(settings: BaseModel, resources: Resources) -> TokenStore:
-    """Return the store that a stage's settings, those of an encoder and of storage among them, come to.
-
-    It loads the encoder.
-    """
-    own = pick(settings, EncoderSettings)
-    encoder = load_encoder(own, resources.compute, resources.revision(own.model))
-    return TokenStore(resources.corpus, encoder, pick(settings, StorageSettings), resources.note)
 
 
 def stored_encoders(corpus: Corpus) -> list[dict[str, Any]]:

@@ -61,8 +61,9 @@ def _parse(argument: str) -> Request:
 def _fragments(request: Request) -> list[llm.Fragment]:
     from ragqa.answer.context import render
     from ragqa.cli.show import note
-    from ragqa.pipeline import Pipeline, open_corpus
+    from ragqa.pipeline import Pipeline
     from ragqa.safety.untrusted import for_line
+    from ragqa.search.one import open_corpus
 
     config = _config(request)
     with open_corpus(config, request.db) as corpus:

@@ -32,7 +32,7 @@ from ragqa.mcp.schemas import ANSWER, DOCUMENT, SEARCH, STATUS, input_schema
 from ragqa.safety.redaction import traceback_text
 from ragqa.safety.untrusted import for_line, for_model
 from ragqa.service import for_models
-from ragqa.service.library import MOST_HITS, Library
+from ragqa.service.library import MOST_HITS, Asked, Library
 
 INSTRUCTIONS = (
     "The user's own documents. search finds passages for a whole question in plain words; read_document "
@@ -87,12 +87,12 @@ class Tool:
 
 
 def _search(library: Library, asked: Search, stopped: Stopped) -> tuple[dict[str, Any], str]:
-    result = library.search(asked.query, asked.k, asked.config, stopped=stopped)
+    result = library.search(asked.query, asked.k, asked.config or "", stopped=stopped)
     return for_models.search_both(result, READ_TOOL)
 
 
 def _ask(library: Library, asked: Ask, stopped: Stopped) -> tuple[dict[str, Any], str]:
-    answer = library.ask(asked.question, asked.model, asked.config, stopped=stopped)
+    answer = library.ask(Asked(asked.question, asked.config or "", asked.model or ""), stopped=stopped)
     return for_models.answer_form(answer), for_models.answer_text(answer, READ_TOOL)
 
 
@@ -175,7 +175,7 @@ async def _list_tools(library: Library, context: Any, params: Any) -> types.List
         types.Tool(
             name=name,
             description=tool.description,
-            input_schema=input_schema(tool.arguments, library.config, library.configs()),
+            input_schema=input_schema(tool.arguments, library.default, sorted(library.configs)),
             output_schema=tool.output,
             annotations=types.ToolAnnotations(
                 read_only_hint=tool.reads_only, destructive_hint=False, open_world_hint=not tool.reads_only

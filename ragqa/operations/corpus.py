@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from ragqa.config import load_config
 from ragqa.corpus.database import Corpus
@@ -23,18 +23,9 @@ from ragqa.index.passage_store import Engine, PassageStore, drop_encoders
 from ragqa.index.plaid.plaid_index import drop_plaid, plaid_status
 from ragqa.index.token_store import TokenStore, stored_encoders
 from ragqa.pipeline import Pipeline
-from ragqa.retrieve.colbert_index import ColbertIndexRetriever
-from ragqa.retrieve.fts import FullTextRetriever, full_text_indexes
-from ragqa.search.stages import Derived
+from ragqa.retrieve.fts import full_text_indexes
+from ragqa.search.contracts import Derived, Sized, Storing
 from ragqa.sources.source import Source, bounded
-
-
-@runtime_checkable
-class Storing(Protocol):
-    """A stage whose vectors are rows of the corpus file."""
-
-    @property
-    def stores(self) -> Sequence[PassageStore]: ...
 
 
 def ingest_sources(
@@ -100,18 +91,10 @@ def index_bytes(pipeline: Pipeline) -> int:
     """Return the bytes of all that the stages of `pipeline` search, the documents themselves apart."""
     stages = pipeline.derived().values()
     stores = {(store.table, store.fingerprint): store for store in stores_of(stages)}
-    indexes = {stage.table: stage for stage in stages if isinstance(stage, FullTextRetriever)}
-    plaid = [
-        stage
-        for stage in stages
-        if isinstance(stage, ColbertIndexRetriever) and stage.settings.kind == "plaid"
-    ]
-    folders = plaid_status(pipeline.corpus) if plaid else []
-    return (
-        sum(store.size() for store in stores.values())
-        + sum(index.size() for index in indexes.values())
-        + sum(int(folder["bytes"]) for folder in folders)
-    )
+    others = {
+        name: size for stage in stages if isinstance(stage, Sized) for name, size in stage.sizes().items()
+    }
+    return sum(store.size() for store in stores.values()) + sum(others.values())
 
 
 def remove_documents(corpus: Corpus, document_ids: Sequence[str]) -> int:

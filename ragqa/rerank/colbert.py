@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.encoders.tokens import EncoderSettings
 from ragqa.index.passage_store import PassageStore
-from ragqa.index.token_store import StorageSettings, TokenStore, token_store
+from ragqa.index.token_store import TokenSettings, TokenStore
 from ragqa.rerank.order import RerankerSettings, reorder
-from ragqa.search.stages import Resources
+from ragqa.search.contracts import Resources
+from ragqa.search.stores import token_store
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STAGE = "colbert"
 
 
-class ColbertSettings(RerankerSettings, EncoderSettings, StorageSettings):
+class ColbertSettings(RerankerSettings, TokenSettings):
     """The keys of the encoder and of how vectors are kept, and `fuse`: to blend with the order given."""
 
 
@@ -38,6 +38,14 @@ class ColbertReranker:
     def store(self) -> TokenStore:
         """The token vectors; loading them loads the encoder, so it waits until the first use."""
         return token_store(self.settings, self.resources)
+
+    @classmethod
+    def shares(cls, settings: ColbertSettings) -> bool:
+        return settings.shared
+
+    @property
+    def token_source(self) -> TokenStore:
+        return self.store
 
     @property
     def stores(self) -> Sequence[PassageStore]:

@@ -12,7 +12,7 @@ from ragqa.corpus.passages import indexed_text
 from ragqa.encoders.hub import document_dtype, in_dtype, load
 from ragqa.errors import RagqaError, require
 from ragqa.rerank.order import RerankerSettings, reorder
-from ragqa.search.stages import Resources
+from ragqa.search.contracts import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:

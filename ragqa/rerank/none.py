@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from ragqa.config import Strict
-from ragqa.search.stages import Resources
+from ragqa.search.contracts import Resources
 from ragqa.types import Hit
 
 
@@ -23,6 +23,10 @@ class NoReranker:
 
     def __init__(self, settings: NoRerankerSettings, resources: Resources) -> None:
         pass
+
+    @classmethod
+    def shares(cls, settings: NoRerankerSettings) -> bool:
+        return True
 
     def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
         return list(hits[:k])

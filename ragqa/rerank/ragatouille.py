@@ -14,7 +14,7 @@ from ragqa.encoders.engines import load_encoder
 from ragqa.encoders.ragatouille.encoder import RagatouilleEncoder
 from ragqa.encoders.tokens import EncoderSettings
 from ragqa.rerank.order import RerankerSettings, reorder
-from ragqa.search.stages import Resources
+from ragqa.search.contracts import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:

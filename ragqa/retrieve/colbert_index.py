@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from ragqa.config import pick
 from ragqa.encoders.embedded.minilm import CHECKPOINTS
+from ragqa.encoders.embedder import EmbedderSettings, load_embedder
 from ragqa.encoders.tokens import EncoderSettings
-from ragqa.index.dense_store import DENSE_CODEC, DenseStore, EmbedderSettings, load_embedder
+from ragqa.index.best import best
+from ragqa.index.dense_store import DENSE_CODEC, DenseStore
 from ragqa.index.exact import ExactSearch
 from ragqa.index.passage_store import PassageStore
-from ragqa.index.token_store import StorageSettings, TokenStore, token_store
-from ragqa.retrieve.ranking import best, hits
-from ragqa.search.stages import Resources, pick
+from ragqa.index.token_store import TokenSettings, TokenStore
+from ragqa.retrieve.ranking import hits
+from ragqa.search.contracts import Resources
+from ragqa.search.stores import token_store
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 SWEEP = 64
 
 
-class ColbertIndexSettings(EncoderSettings, StorageSettings):
+class ColbertIndexSettings(TokenSettings):
     """The keys of the encoder and of how vectors are kept, and the `kind` of search over them.
 
     `exact` compares every token vector, and sees every change at once. `shortlist` compares those of
@@ -57,7 +61,15 @@ class ColbertIndexRetriever:
     def __init__(self, settings: ColbertIndexSettings, resources: Resources) -> None:
         self.settings = settings
         self.resources = resources
-        self.stage = f"colbert-{settings.kind}"
+        (self.stage,) = self.score_names(settings)
+
+    @classmethod
+    def score_names(cls, settings: ColbertIndexSettings) -> set[str]:
+        return {f"colbert-{settings.kind}"}
+
+    @classmethod
+    def shares(cls, settings: ColbertIndexSettings) -> bool:
+        return settings.shared and settings.kind != "plaid"
 
     @cached_property
     def store(self) -> TokenStore:
@@ -85,6 +97,14 @@ class ColbertIndexRetriever:
     @property
     def stores(self) -> Sequence[PassageStore]:
         return [self.store, self.dense] if self.settings.kind == "shortlist" else [self.store]
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return the bytes of the corpus' PLAID indexes; what else is searched are rows of the stores."""
+        if self.settings.kind != "plaid":
+            return {}
+        from ragqa.index.plaid.plaid_index import plaid_status
+
+        return {folder["folder"]: int(folder["bytes"]) for folder in plaid_status(self.resources.corpus)}
 
     def search(self, query: str, k: int) -> list[Hit]:
         return self.search_batch([query], k)[0]

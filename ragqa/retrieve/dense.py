@@ -8,10 +8,13 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.index.dense_store import DENSE_CODEC, Codec, DenseStore, EmbedderSettings, dense_store
+from ragqa.encoders.embedded.minilm import CHECKPOINTS
+from ragqa.encoders.embedder import EmbedderSettings
+from ragqa.index.dense_store import DENSE_CODEC, Codec, DenseStore
 from ragqa.index.passage_store import PassageStore
 from ragqa.retrieve.ranking import hits
-from ragqa.search.stages import Resources
+from ragqa.search.contracts import Resources
+from ragqa.search.stores import dense_store
 from ragqa.types import Hit
 
 STAGE = "dense"
@@ -32,6 +35,10 @@ class DenseRetriever:
     def __init__(self, settings: DenseSettings, resources: Resources) -> None:
         self.settings = settings
         self.resources = resources
+
+    @classmethod
+    def shares(cls, settings: DenseSettings) -> bool:
+        return settings.model in CHECKPOINTS
 
     @cached_property
     def store(self) -> DenseStore:

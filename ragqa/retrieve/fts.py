@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
@@ -19,7 +19,7 @@ from ragqa.errors import RagqaError, UsageError
 from ragqa.language.match import match_expression, match_terms
 from ragqa.language.stopwords import STOP_LISTS
 from ragqa.retrieve.ranking import hits
-from ragqa.search.stages import Resources
+from ragqa.search.contracts import Resources
 from ragqa.types import Hit
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class FullTextRetriever:
         self.corpus = resources.corpus
         self.table = _table(settings.tokenizer)
         self._kept: tuple[frozenset[int], str] | None = None
+
+    @classmethod
+    def shares(cls, settings: FullTextSettings) -> bool:
+        return True
 
     def match_expression(self, query: str) -> str:
         """Return what FTS5 is asked for `query`."""
@@ -144,10 +148,12 @@ class FullTextRetriever:
         """Return how many passages are not indexed: none or all, since triggers keep an index whole."""
         return 0 if _exists(self.corpus, self.table) else self.corpus.count("passages")
 
-    def size(self) -> int:
-        """Return the bytes of the index."""
+    def sizes(self) -> Mapping[str, int]:
+        """Return the bytes of the index, none where it is not made yet."""
+        if not _exists(self.corpus, self.table):
+            return {}
         query = f"SELECT coalesce(sum(length(block)), 0) FROM {self.table}_data"
-        return int(self.corpus.connection.execute(query).fetchone()[0])
+        return {self.table: int(self.corpus.connection.execute(query).fetchone()[0])}
 
     def build(self, on_passages: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Make the index and its triggers; raises UsageError for a tokenizer that FTS5 lacks."""

@@ -11,8 +11,9 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, model_validator
 
 from ragqa.config import StageSettings, Strict
+from ragqa.search.contracts import Derived, Resources, Retriever
 from ragqa.search.fusion import Fusion, fuse
-from ragqa.search.stages import Derived, Resources, Retriever, check_retriever, make_retriever, score_suffixes
+from ragqa.search.registry import check_retriever, make_retriever, score_suffixes
 from ragqa.types import Hit
 
 STAGE = "hybrid"
@@ -44,6 +45,10 @@ class HybridRetriever:
         self.settings = settings
         self.stages = [make_retriever(stage, resources) for stage in settings.stages]
         self.suffixes = score_suffixes(settings.stages)
+
+    @classmethod
+    def shares(cls, settings: HybridSettings) -> bool:
+        return True
 
     def search(self, query: str, k: int) -> list[Hit]:
         return self.search_batch([query], k)[0]

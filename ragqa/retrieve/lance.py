@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from ragqa.config import Strict
-from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError
-from ragqa.index.dense_store import DENSE_CODEC, Codec, DenseStore, dense_store
+from ragqa.index.best import best
+from ragqa.index.dense_store import DENSE_CODEC, Codec, DenseStore
 from ragqa.index.lance import layout
 from ragqa.index.passage_store import PassageStore, Row
-from ragqa.index.token_store import StorageSettings, TokenStore, token_store
+from ragqa.index.token_store import TokenSettings, TokenStore
 from ragqa.language.match import match_terms
 from ragqa.language.stopwords import STOP_LISTS
-from ragqa.retrieve.ranking import best
+from ragqa.search.contracts import Resources
 from ragqa.search.fusion import Fusion, fuse
-from ragqa.search.stages import Resources
+from ragqa.search.stores import dense_store, token_store
 from ragqa.types import Hit, Passage
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class SearchSettings(Strict):
     ef: int | None = Field(default=None, ge=1)
 
 
-class LanceSettings(EncoderSettings, StorageSettings):
+class LanceSettings(TokenSettings):
     """What is searched (`mode`), where (`uri`: a folder, s3://..., empty: the user's own), and how closely.
 
     `model` makes the question's vector or token vectors; with `codec`, `pool_factor` and `dense_codec` it
@@ -88,7 +88,11 @@ class LanceRetriever:
         self.settings = settings
         self.resources = resources
         self._noted = False
-        resources.corpus.elsewhere.append(self)
+
+    @classmethod
+    def score_names(cls, settings: LanceSettings) -> set[str]:
+        # Of a hybrid search: its two parts' and the fused one.
+        return {"fts", "dense", STAGE} if settings.mode == "hybrid" else {settings.mode}
 
     # -- what is stored ---------------------------------------------------------------------------
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from ragqa.config import MAX_DOCUMENT, Strict
 from ragqa.encoders.tokens import Vectors
 from ragqa.errors import RagqaError, UsageError, unknown_name
+from ragqa.index.best import best
 from ragqa.language.stopwords import ENGLISH
 from ragqa.retrieve.foreign import foreign_hits
-from ragqa.retrieve.ranking import best
-from ragqa.search.stages import Resources
+from ragqa.search.contracts import Resources
 from ragqa.sources.sqlite import FAILURES, open_read_only
 from ragqa.sources.text import clean, clean_title, jsonable
 from ragqa.types import Document, Hit

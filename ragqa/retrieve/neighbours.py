@@ -13,9 +13,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, model_validator
 
-from ragqa.config import StageSettings
+from ragqa.config import StageSettings, pick
 from ragqa.retrieve.dense import DenseRetriever, DenseSettings
-from ragqa.search.stages import Derived, Resources, Retriever, check_retriever, make_retriever, pick
+from ragqa.search.contracts import Derived, Resources, Retriever
+from ragqa.search.registry import check_retriever, make_retriever
 from ragqa.types import Hit
 
 STAGE = "neighbours"
@@ -50,6 +51,10 @@ class NeighboursRetriever:
         self.corpus = resources.corpus
         self.of = make_retriever(settings.of, resources)
         self.dense = DenseRetriever(pick(settings, DenseSettings), resources)
+
+    @classmethod
+    def shares(cls, settings: NeighboursSettings) -> bool:
+        return DenseRetriever.shares(settings)
 
     def search(self, query: str, k: int) -> list[Hit]:
         return self.search_batch([query], k)[0]

@@ -14,7 +14,7 @@ from ragqa.errors import RagqaError, UsageError
 from ragqa.language.match import match_expression
 from ragqa.language.stopwords import STOP_LISTS
 from ragqa.retrieve.foreign import foreign_hits
-from ragqa.search.stages import Resources
+from ragqa.search.contracts import Resources
 from ragqa.sources.records import record_document, settle_fields
 from ragqa.sources.source import Fields
 from ragqa.sources.sqlite import FAILURES, open_read_only
@@ -55,6 +55,10 @@ class SqliteFtsRetriever:
     def __init__(self, settings: SqliteFtsSettings, resources: Resources) -> None:
         self.settings = settings
         self.chunk = resources.chunk
+
+    @classmethod
+    def shares(cls, settings: SqliteFtsSettings) -> bool:
+        return True
 
     @cached_property
     def _db(self) -> Database:

@@ -10,7 +10,7 @@ from typing import Any
 from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
 from ragqa.operations.corpus import corpus_status
-from ragqa.service.library import reading
+from ragqa.service.reading import reading
 from ragqa.types import Document, Passage
 
 DOCUMENTS_PER_PAGE = 50
@@ -44,7 +44,7 @@ class Page:
 class Catalog:
     """The documents of the corpus at `db` (the user's own by default)."""
 
-    def __init__(self, db: Path | None) -> None:
+    def __init__(self, db: Path | str | None) -> None:
         self._db = db
 
     def status(self) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ragqa.answer.events import Done, Text, fold
 from ragqa.errors import UsageError
-from ragqa.pipeline import Pipeline, check_question
+from ragqa.pipeline import Pipeline
+from ragqa.search.one import check_question
+from ragqa.service.events import Event, Searched, Tell
 from ragqa.types import Answer, Conversation, Turn
 
 if TYPE_CHECKING:
-    from ragqa.answer.stream import OnSentence, OnText
     from ragqa.explain.explanation import Explanation
 
 
@@ -74,15 +76,12 @@ class Chat:
         self.conversation = Conversation()
         self._last = None
 
-    def ask(
-        self,
-        text: str,
-        *,
-        on_question: Callable[[str], None] = lambda question: None,
-        on_text: OnText = lambda text: None,
-        on_sentence: OnSentence = lambda text, check: None,
-    ) -> Answer:
-        """Return the answer to the next question; `on_question` is told it as it is searched.
+    def ask(self, text: str, tell: Tell = lambda event: None) -> Answer:
+        """Return the answer to the next question, having told all of it as it came; else as `events`."""
+        return fold(self.events(text), tell)
+
+    def events(self, text: str) -> Generator[Event, None, None]:
+        """Yield what happens while the next question is answered, from `Searched` to `Done`.
 
         A question that fails is no part of the conversation. One that is interrupted is, with what was
         written of its answer. Raises what `Pipeline.ask` raises.
@@ -94,25 +93,26 @@ class Chat:
             question = stand_alone(
                 question, self.conversation, self._model, self._options, self.pipeline.limits
             )
-        on_question(question)
-        written: list[str] = []
-
-        def write(piece: str) -> None:
-            written.append(piece)
-            on_text(piece)
-
-        request = self.pipeline.request_for(
+        yield Searched(question)
+        request = yield from self.pipeline.preparing(
             question, self._model, self._options, conversation=self.conversation
         )
+        written: list[str] = []
+        answer: Answer | None = None
         try:
-            answer = request.send(log=self._log, note=self._note, on_text=write, on_sentence=on_sentence)
-        except KeyboardInterrupt:
-            if written:
+            for event in request.events(log=self._log, note=self._note):
+                match event:
+                    case Text(piece):
+                        written.append(piece)
+                    case Done(answer):
+                        self._remember(Turn(question, answer.text), answer.conversation_id)
+                        self._last = answer
+                yield event
+        except (KeyboardInterrupt, GeneratorExit):
+            # Here, or in whoever was told.
+            if written and answer is None:
                 self._remember(Turn(question, "".join(written) + ELLIPSIS), None)
             raise
-        self._remember(Turn(question, answer.text), answer.conversation_id)
-        self._last = answer
-        return answer
 
     def last_answer(self) -> Answer:
         """Return the last answer; raises UsageError before there is one."""

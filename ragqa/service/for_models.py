@@ -13,7 +13,7 @@ from typing import Any
 from ragqa.answer.context import render, shortened
 from ragqa.safety.untrusted import for_model, for_terminal, to_json
 from ragqa.service import forms
-from ragqa.service.library import Extract
+from ragqa.service.reading import Extract
 from ragqa.types import Answer, Citation, ContextBlock, Hit, Passage, SearchResult
 
 RULE = (

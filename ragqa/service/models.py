@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ragqa.answer.extractive import MODEL_ID as EXTRACTIVE
 from ragqa.answer.extractive import Extractive
 from ragqa.answer.models import find_model, fit, is_remote, list_models
-from ragqa.service.events import Stopped
-from ragqa.service.library import go_on, held
+from ragqa.service.events import Stopped, go_on
+from ragqa.service.waiting import held
 
 if TYPE_CHECKING:
     import llm

@@ -5,20 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from ragqa.config import Config, StageSettings
-from ragqa.encoders.embedded.minilm import CHECKPOINTS
+from ragqa.config import Config
 from ragqa.errors import RagqaError
 from ragqa.pipeline import Pipeline
-from ragqa.search.stages import stage_parts
+from ragqa.search import registry
 from ragqa.service.events import Stopped
-from ragqa.service.library import file_identity, held
+from ragqa.service.waiting import held
 
 # How many questions search with one config at the same time; each takes some milliseconds.
 PIPELINES = 4
-
-# Stages that, with the embedded model, may be used by several pipelines at once.
-_SHARING = {"fts", "dense", "hybrid", "neighbours", "colbert-index", "colbert", "none", "sqlite-fts"}
 
 
 class PipelinePool:
@@ -63,17 +60,14 @@ class PipelinePool:
 
 
 def shares(config: Config) -> bool:
-    """Tell whether several pipelines of a config may search at once.
-
-    Encoders are shared by all pipelines. The embedded one may be used by several threads, while the
-    tokenizers of others change as they are used.
-    """
-    return all(_shares(stage) for stage in (config.retrieve, config.rerank))
+    """Tell whether several pipelines of a config may search at once: they share their encoders."""
+    return registry.shares(config.retrieve) and registry.reranker_shares(config.rerank)
 
 
-def _shares(stage: StageSettings) -> bool:
-    options = stage.options
-    plain = options.get("model", "embedded") in CHECKPOINTS and options.get("kind") != "plaid"
-    return (
-        stage.type in _SHARING and plain and "engine" not in options and all(map(_shares, stage_parts(stage)))
-    )
+def file_identity(path: Path) -> object:
+    """Return what changes when another file takes the place of the one at `path`."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

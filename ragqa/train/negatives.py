@@ -123,7 +123,7 @@ def cross_encoder_teacher(pipeline: Pipeline, model: str) -> Callable[..., list[
     """Return a teacher that is a sentence-transformers CrossEncoder, by folder or hub name."""
     from ragqa.encoders.device import Compute
     from ragqa.rerank.cross_encoder import BATCH, CrossEncoderReranker, CrossEncoderSettings
-    from ragqa.search.stages import Resources
+    from ragqa.search.contracts import Resources
 
     compute = Compute(pipeline.config.device, pipeline.config.dtype)
     resources = Resources(pipeline.corpus, compute, lambda text: None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ragqa.config import Config, parse_config
 from ragqa.errors import UsageError
-from ragqa.search.stages import check_stages
+from ragqa.search.registry import check_stages
 
 # Stages whose `model` is a late-interaction checkpoint.
 COLBERT_STAGES = frozenset({"colbert", "colbert-index", "ragatouille"})

@@ -10,10 +10,14 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ragqa.service import events, forms
+from ragqa.answer.events import Done, Found, Given, Said, Text
+from ragqa.service import forms
 from ragqa.service.catalog import Catalog
-from ragqa.service.engine import Asked, Engine
+from ragqa.service.events import Note
+from ragqa.service.library import Asked
+from ragqa.service.warm import WarmLibrary
 from ragqa.web import schemas
+from ragqa.web.listen import Failed, Heard, failure, listen
 from ragqa.web.responses import STILL_HERE, EventStream, Json, server_sent, while_there
 
 STREAM = (
@@ -28,8 +32,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api", responses=ERRORS)
 
 
-def engine_of(request: Request) -> Engine:
-    found: Engine = request.app.state.engine
+def library_of(request: Request) -> WarmLibrary:
+    found: WarmLibrary = request.app.state.library
     return found
 
 
@@ -46,10 +50,10 @@ def catalog_of(request: Request) -> Catalog:
 )
 async def ask(request: Request, body: schemas.AskRequest) -> Response:
     """Answer a question from the documents."""
-    engine = engine_of(request)
+    library = library_of(request)
     # What is wrong with the request has a status of its own, which a stream has not.
-    asked = await anyio.to_thread.run_sync(engine.check, Asked(body.question, body.config, body.model))
-    heard = events.listen(partial(engine.ask, asked))
+    asked = await anyio.to_thread.run_sync(library.check, Asked(body.question, body.config, body.model))
+    heard = listen(partial(library.ask, asked))
     accepted = request.headers.get("accept", "")
     if "application/json" in accepted and "text/event-stream" not in accepted:
         return await while_there(request, partial(_answer, heard)) or Response(status_code=499)
@@ -59,20 +63,20 @@ async def ask(request: Request, body: schemas.AskRequest) -> Response:
 @router.post("/search", response_model=None, responses={200: {"model": schemas.SearchForm}})
 def search(request: Request, body: schemas.SearchRequest) -> Response:
     """Return the passages that match a question best."""
-    return Json(forms.search_json(engine_of(request).search(body.question, body.k, body.config)))
+    return Json(forms.search_json(library_of(request).search(body.question, body.k, body.config)))
 
 
 @router.post("/explain", response_model=None, responses={200: {"model": schemas.ExplanationForm}})
 def explain(request: Request, body: schemas.ExplainRequest) -> Response:
     """Return which words of each passage matched which words of the question."""
-    found = engine_of(request).explain(body.question, body.k or 3, body.config, body.document)
+    found = library_of(request).explain(body.question, body.k or 3, body.config, body.document)
     return Json(forms.explanation_json(found))
 
 
 @router.get("/status", response_model=None, responses={200: {"model": schemas.StatusForm}})
 def status(request: Request) -> Response:
     """Say what the corpus holds, what is stale, and whether the models are loaded."""
-    return Json(status_form(engine_of(request), catalog_of(request)))
+    return Json(status_form(library_of(request), catalog_of(request)))
 
 
 @router.get(
@@ -102,56 +106,56 @@ def document(request: Request, document_id: str) -> Response:
     )
 
 
-def status_form(engine: Engine, catalog: Catalog) -> dict[str, Any]:
+def status_form(library: WarmLibrary, catalog: Catalog) -> dict[str, Any]:
     """Return the form of `status --json`, and how the server is."""
     return {
-        "ready": engine.ready,
-        "model": engine.model,
-        "configs": engine.states(),
+        "ready": library.ready,
+        "model": library.model,
+        "configs": library.states(),
         **catalog.status(),
     }
 
 
 def event_json(
-    event: events.Event,
+    event: Heard,
 ) -> tuple[Literal["note", "search", "text", "sentence", "done", "error"], Any]:
     """Return the name and the data of an event; events that only the pages show have none."""
     match event:
-        case events.Note(text):
+        case Note(text):
             return "note", {"note": text}
-        case events.Found(result):
+        case Found(result):
             return "search", forms.search_json(result)
-        case events.Text(piece):
+        case Text(piece):
             return "text", {"text": piece}
-        case events.Said(piece, check):
+        case Said(piece, check):
             return "sentence", {"text": piece, "check": check and forms.sentence_json(check)}
-        case events.Done(answer):
+        case Done(answer):
             return "done", forms.answer_json(answer)
-        case events.Failed(text, _):
+        case Failed(text, _):
             return "error", {"error": text}
     raise TypeError(event)
 
 
-async def _stream(heard: AsyncGenerator[events.Event | None, None]) -> AsyncGenerator[bytes, None]:
+async def _stream(heard: AsyncGenerator[Heard | None, None]) -> AsyncGenerator[bytes, None]:
     try:
         async for event in heard:
             if event is None:
                 yield STILL_HERE
-            elif not isinstance(event, events.Given):
+            elif not isinstance(event, Given):
                 yield server_sent(*event_json(event))
     except Exception as error:
         # The response has begun, so that this is all that can be said.
-        yield server_sent(*event_json(events.failure(error)))
+        yield server_sent(*event_json(failure(error)))
     finally:
         await heard.aclose()
 
 
-async def _answer(heard: AsyncGenerator[events.Event | None, None]) -> Response:
+async def _answer(heard: AsyncGenerator[Heard | None, None]) -> Response:
     try:
         async for event in heard:
-            if isinstance(event, events.Done):
+            if isinstance(event, Done):
                 return Json(forms.answer_json(event.answer))
-            if isinstance(event, events.Failed):
+            if isinstance(event, Failed):
                 return Json({"error": event.text}, status_code=event.status)
     finally:
         await heard.aclose()

@@ -16,12 +16,12 @@ from starlette.types import Scope
 
 from ragqa import __version__
 from ragqa.errors import RagqaError
-from ragqa.service import events
 from ragqa.service.catalog import Catalog, NotThereError
-from ragqa.service.engine import Engine
+from ragqa.service.warm import WarmLibrary
 from ragqa.web import api, pages, runs
 from ragqa.web.access import Access
 from ragqa.web.guard import Guard, Refusal
+from ragqa.web.listen import failure
 from ragqa.web.rendering import render
 from ragqa.web.responses import Json
 
@@ -39,8 +39,8 @@ class Settings:
     runs: Path | None = None
 
 
-def make_app(engine: Engine, settings: Settings) -> Guard:
-    """Return the ASGI application that serves `engine`; raises UsageError for a token that is too short."""
+def make_app(library: WarmLibrary, settings: Settings) -> Guard:
+    """Return the ASGI application that serves `library`; raises UsageError for a token that is too short."""
     app = FastAPI(
         title="ragqa",
         version=__version__,
@@ -50,8 +50,8 @@ def make_app(engine: Engine, settings: Settings) -> Guard:
         redoc_url=None,
     )
     access = Access(settings.token)
-    app.state.engine = engine
-    app.state.catalog = Catalog(engine.db)
+    app.state.library = library
+    app.state.catalog = Catalog(library.db)
     app.state.access = access
     app.state.runs = settings.runs
     for router in (api.router, pages.router, runs.router):
@@ -97,7 +97,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
         return f"{error.detail}.", error.status_code
     if isinstance(error, NotThereError):
         return str(error), 404
-    failed = events.failure(error)
+    failed = failure(error)
     return failed.text, failed.status
 
 

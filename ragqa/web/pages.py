@@ -14,11 +14,11 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ragqa.explain.page import asset, explanation_fragment
-from ragqa.service import events
 from ragqa.service.catalog import NotThereError
-from ragqa.service.engine import Asked
+from ragqa.service.library import Asked
 from ragqa.service.models import ready_models
-from ragqa.web.api import catalog_of, engine_of, status_form
+from ragqa.web.api import catalog_of, library_of, status_form
+from ragqa.web.listen import Heard, failure, listen
 from ragqa.web.rendering import own_file, render
 from ragqa.web.responses import STILL_HERE, EventStream, server_sent, while_there
 from ragqa.web.views import AnswerView
@@ -59,7 +59,7 @@ async def ask_without_script(request: Request) -> Response:
     views = [AnswerView(asked) for asked in columns]
 
     async def answer(view: AnswerView) -> None:
-        heard = events.listen(partial(engine_of(request).ask, view.asked))
+        heard = listen(partial(library_of(request).ask, view.asked))
         try:
             async for event in heard:
                 if event is not None:
@@ -83,16 +83,16 @@ async def ask(request: Request) -> Response:
     """Stream one answer as pieces of HTML: what the script of the page puts in."""
     form = await _form(request)
     wanted = Asked(form.get("question", ""), form.get("config", ""), form.get("model", ""))
-    engine = engine_of(request)
-    asked = await anyio.to_thread.run_sync(engine.check, wanted)
-    return EventStream(_stream(asked, events.listen(partial(engine.ask, asked))))
+    library = library_of(request)
+    asked = await anyio.to_thread.run_sync(library.check, wanted)
+    return EventStream(_stream(asked, listen(partial(library.ask, asked))))
 
 
 @router.get("/passage")
 def passage(request: Request, question: str, config: str = "", number: int | None = None) -> Response:
     """Show passages of one document with the words of the question shaded."""
     ids = request.query_params.getlist("id")
-    explanation = engine_of(request).explain_passages(question, config, ids)
+    explanation = library_of(request).explain_passages(question, config, ids)
     shown: dict[str, Any] = {
         "number": number,
         "passage": explanation.hits[0].hit.passage,
@@ -106,7 +106,7 @@ def passage(request: Request, question: str, config: str = "", number: int | Non
 @router.get("/corpus")
 def corpus(request: Request, q: str = "", page: int = 1) -> Response:
     catalog = catalog_of(request)
-    status = status_form(engine_of(request), catalog)
+    status = status_form(library_of(request), catalog)
     return page_of(request, "corpus.html", status=status, listed=catalog.documents(q, page), text=q)
 
 
@@ -139,9 +139,7 @@ def logout(request: Request) -> Response:
     return response
 
 
-async def _stream(
-    asked: Asked, heard: AsyncGenerator[events.Event | None, None]
-) -> AsyncGenerator[bytes, None]:
+async def _stream(asked: Asked, heard: AsyncGenerator[Heard | None, None]) -> AsyncGenerator[bytes, None]:
     view = AnswerView(asked)
     try:
         async for event in heard:
@@ -152,39 +150,39 @@ async def _stream(
                 yield server_sent(name, value)
     except Exception as error:
         # The response has begun, so that this is all that can be said.
-        yield server_sent("error", {"text": events.failure(error).text})
+        yield server_sent("error", {"text": failure(error).text})
     finally:
         await heard.aclose()
 
 
 def _columns(request: Request, form: dict[str, str]) -> list[Asked]:
     """Return what the form asks: one question, or the same one by two configs or models."""
-    engine = engine_of(request)
+    library = library_of(request)
     question = form.get("question", "")
     columns = [Asked(question, form.get("config", ""), form.get("model", ""))]
     if form.get("compare"):
         columns.append(Asked(question, form.get("config2", ""), form.get("model2", "")))
-    return [engine.check(asked) for asked in columns]
+    return [library.check(asked) for asked in columns]
 
 
 def _ask_page(request: Request, form: dict[str, str], views: list[AnswerView]) -> Response:
-    engine = engine_of(request)
+    library = library_of(request)
     models = [model["model"] for model in ready_models()]
     return page_of(
         request,
         "ask.html",
         form=dict.fromkeys(FIELDS, "") | form,
         views=views,
-        configs=engine.configs,
+        configs=library.configs,
         models=models,
-        own_model=engine.model,
-        longest=max(config.limits.question for config in engine.configs.values()),
+        own_model=library.model,
+        longest=max(library.config(name).limits.question for name in library.configs),
     )
 
 
 def page_of(request: Request, template: str, code: int = 200, **values: Any) -> Response:
     """Return a page of the server; values are those of its template."""
-    html = render(template, ready=engine_of(request).ready, login=request.app.state.access.needed, **values)
+    html = render(template, ready=library_of(request).ready, login=request.app.state.access.needed, **values)
     return HTMLResponse(html, code)
 
 

@@ -17,8 +17,8 @@ import uvicorn
 
 from ragqa.config import load_config
 from ragqa.errors import RagqaError, UsageError
-from ragqa.pipeline import open_corpus
-from ragqa.service.engine import Engine
+from ragqa.search.one import open_corpus
+from ragqa.service.warm import WarmLibrary
 from ragqa.web.access import is_loopback
 from ragqa.web.app import Settings, make_app
 
@@ -58,13 +58,13 @@ def serve(serving: Serving, note: Callable[[str], None]) -> None:
     # What can be wrong with the request is said before anything is loaded.
     for name in serving.configs:
         open_corpus(load_config(name), serving.db).close()
-    engine = Engine(serving.db, serving.configs, serving.model, note)
-    engine.models.get(serving.model or engine.configs[engine.default].model)
-    app = make_app(engine, settings)
+    library = WarmLibrary(serving.db, serving.configs, serving.model, note)
+    library.models.get(serving.model or library.config().model)
+    app = make_app(library, settings)
     with listening(settings.host, serving.port) as opened:
         url = _url(settings.host, opened.getsockname()[1])
         note(f"Listening: {url} (Ctrl-C ends it)")
-        engine.start(lambda seconds: note(f"Ready after {seconds:.1f} s."))
+        library.start(lambda seconds: note(f"Ready after {seconds:.1f} s."))
         if serving.open_browser:
             threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
         try:
@@ -72,7 +72,7 @@ def serve(serving: Serving, note: Callable[[str], None]) -> None:
         except KeyboardInterrupt:
             pass
         finally:
-            engine.close()
+            library.close()
     # Threads that wait for a model cannot be told to stop, and Python would wait for them.
     sys.stdout.flush()
     sys.stderr.flush()

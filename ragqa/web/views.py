@@ -8,11 +8,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ragqa.answer.citations import citation_marks, mark_numbers
+from ragqa.answer.events import Done, Found, Given, Said, Text
 from ragqa.answer.remarks import closest, remarks
 from ragqa.safety.untrusted import for_terminal
-from ragqa.service import events
-from ragqa.service.engine import Asked
+from ragqa.service.events import Note
+from ragqa.service.library import Asked
 from ragqa.types import Answer, ContextBlock, Passage
+from ragqa.web.listen import Failed, Heard
 from ragqa.web.rendering import render
 
 
@@ -40,30 +42,30 @@ class AnswerView:
         self._rest = ""
         self._blocks: dict[int, ContextBlock] = {}
 
-    def take(self, event: events.Event) -> list[tuple[str, dict[str, Any]]]:
+    def take(self, event: Heard) -> list[tuple[str, dict[str, Any]]]:
         """Return the events for the page: their names and data."""
         match event:
-            case events.Note(text):
+            case Note(text):
                 return [("note", {"text": text})]
-            case events.Found(result):
+            case Found(result):
                 hits = [_reference(self.asked, None, [hit.passage]) for hit in result.hits]
                 self.found = render("found.html", hits=hits)
                 return [("found", {"html": self.found})]
-            case events.Given(context):
+            case Given(context):
                 self._blocks = {block.number: block for block in context.blocks}
-            case events.Text(piece):
+            case Text(piece):
                 self._rest += piece
                 return [("text", {"text": for_terminal(piece)})]
-            case events.Said(piece, check):
+            case Said(piece, check):
                 self._rest = self._rest[len(piece) :]
                 return [self._say(piece, check)]
-            case events.Done(answer):
+            case Done(answer):
                 said = [] if self.answer else [self._say(answer.text, None)]
                 self.after = self._after(answer)
                 # An alias may have been asked, or whatever is there.
                 self.who = f"{self.asked.config} · {answer.model}"
                 return [*said, ("done", {"html": self.after, "who": for_terminal(self.who)})]
-            case events.Failed(text, _):
+            case Failed(text, _):
                 rest, self._rest = self._rest, ""
                 self.error = text
                 return [*([self._say(rest, None)] if rest else []), ("error", {"text": text})]

@@ -62,12 +62,12 @@ class Checker:
 def test_sentences_are_told_whole_with_their_citations(step: int) -> None:
     text = "Use 60 grams. [1] Sun helps [2]. Then:\n\n```\ncode\n```\n[1]\n\nDone"
     told: list[str] = []
-    stream = SentenceStream(Checker(), lambda piece, check: told.append(piece))  # type: ignore[arg-type]
+    stream = SentenceStream(Checker())  # type: ignore[arg-type]
     pieces = AnswerStream(KNOWN)
     for start in range(0, len(text), step):
-        stream.add(pieces.add(text[start : start + step]))
-    stream.add(pieces.finish())
-    stream.finish()
+        told += [said.piece for said in stream.add(pieces.add(text[start : start + step]))]
+    told += [said.piece for said in stream.add(pieces.finish())]
+    told += [said.piece for said in stream.finish()]
     assert [piece.strip() for piece in told] == [
         "Use 60 grams. [1]", "Sun helps [2].", "Then:\n\n```\ncode\n```\n[1]", "Done",
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from ragqa.encoders.onnx_engine import LeanEncoder, batches_by_length
 from ragqa.encoders.sentence_transformers import SentenceTransformersEncoder
 from ragqa.encoders.tokens import EncoderSettings, TokenEncoder
 from ragqa.errors import RagqaError, UsageError
-from ragqa.search.stages import check_stages
+from ragqa.search.registry import check_stages
 
 TEXTS = ["Green tea, steeped at 70 degrees!", "A flat tyre is mended with a patch."]
 

@@ -14,7 +14,7 @@ from ragqa.index.quantise import Codec, encode, join
 from ragqa.operations.corpus import build_index, corpus_status, remove_documents
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.colbert_index import ColbertIndexRetriever
-from ragqa.search.stages import check_stages
+from ragqa.search.registry import check_stages
 from tests.conftest import fill
 
 QUESTION = "How warm is green tea steeped?"

@@ -11,16 +11,17 @@ from ragqa.corpus.database import Corpus
 from ragqa.corpus.passages import indexed_text
 from ragqa.encoders.device import Compute
 from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedder import EmbedderSettings, load_embedder
 from ragqa.encoders.engines import load_encoder
 from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError
 from ragqa.index import dense_matrix, passage_store
-from ragqa.index.dense_store import EmbedderSettings, load_embedder
+from ragqa.index.best import best
 from ragqa.operations.corpus import build_index, corpus_status
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.dense import DenseRetriever
-from ragqa.retrieve.ranking import best
-from ragqa.search.stages import Resources, make_retriever
+from ragqa.search.contracts import Resources
+from ragqa.search.registry import make_retriever
 from tests.conftest import fill
 
 CPU = Compute("cpu", "float32")

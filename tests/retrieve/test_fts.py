@@ -7,7 +7,8 @@ from ragqa.corpus.database import Corpus
 from ragqa.encoders.device import Compute
 from ragqa.errors import UsageError
 from ragqa.retrieve.fts import FullTextRetriever, full_text_indexes
-from ragqa.search.stages import Resources, make_retriever
+from ragqa.search.contracts import Resources
+from ragqa.search.registry import make_retriever
 
 
 def retriever(corpus: Corpus, **options: object) -> FullTextRetriever:

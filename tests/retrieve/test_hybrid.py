@@ -11,7 +11,8 @@ from ragqa.encoders.device import Compute
 from ragqa.errors import UsageError
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
-from ragqa.search.stages import Resources, check_stages, make_retriever
+from ragqa.search.contracts import Resources
+from ragqa.search.registry import check_stages, make_retriever
 from tests.conftest import fill
 
 CPU = Compute("cpu")

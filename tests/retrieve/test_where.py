@@ -19,8 +19,8 @@ from ragqa.index import dense_matrix
 from ragqa.operations.corpus import build_index, remove_documents
 from ragqa.pipeline import Pipeline
 from ragqa.retrieve.fts import FullTextRetriever
-from ragqa.search import stages
-from ragqa.search.stages import Resources
+from ragqa.search import registry
+from ragqa.search.contracts import Resources
 from ragqa.sources import Fields
 from ragqa.types import Hit
 from tests.conftest import fill
@@ -245,7 +245,7 @@ class Newest:
 def test_a_third_partys_stage_that_says_nothing_is_refused(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(stages.RETRIEVERS, "newest", f"{__name__}:Newest")
+    monkeypatch.setitem(registry.RETRIEVERS, "newest", f"{__name__}:Newest")
     assert opened(config({"type": "newest"})).search(QUESTION).hits
     with pytest.raises(UsageError, match="The first stage 'newest' takes no condition"):
         opened(config({"type": "newest"}, WHERE)).search(QUESTION)

@@ -16,9 +16,11 @@ from sqlite_utils import Database
 
 from ragqa import Pipeline
 from ragqa.answer.conversation import ELLIPSIS, last_conversation
+from ragqa.answer.events import Text
 from ragqa.config import TimeoutSettings, load_config
 from ragqa.errors import RagqaError, UsageError
 from ragqa.service.chat import Chat
+from ragqa.service.events import Searched
 
 QUESTION = "How many grams of beans for one litre of water?"
 
@@ -57,9 +59,14 @@ def logged() -> list[tuple[str, str]]:
 @logs
 def test_a_follow_up_is_searched_as_a_question_of_its_own(chat: Chat, fake_models: SimpleNamespace) -> None:
     asked: list[str] = []
-    chat.ask("how is coffee ground for a French press?", on_question=asked.append)
+
+    def tell(event: object) -> None:
+        if isinstance(event, Searched):
+            asked.append(event.question)
+
+    chat.ask("how is coffee ground for a French press?", tell)
     fake_models.answering.answer = ["How is coffee ground for a paper filter?"]
-    answer = chat.ask("and for a paper filter?", on_question=asked.append)
+    answer = chat.ask("and for a paper filter?", tell)
     assert asked == ["how is coffee ground for a French press?", "How is coffee ground for a paper filter?"]
     assert answer.search.question == asked[1]
     first, _, second = fake_models.answering.prompts
@@ -91,11 +98,12 @@ def test_a_failed_question_is_no_part_of_the_conversation(chat: Chat, fake_model
 def test_an_interrupted_answer_is_remembered_as_far_as_it_came(
     chat: Chat, fake_models: SimpleNamespace
 ) -> None:
-    def interrupt(text: str) -> None:
-        raise KeyboardInterrupt
+    def interrupt(event: object) -> None:
+        if isinstance(event, Text):
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        chat.ask(QUESTION, on_text=interrupt)
+        chat.ask(QUESTION, interrupt)
     (turn,) = chat.conversation.turns
     assert turn.question == QUESTION
     assert turn.answer.startswith("Use 60 grams")

@@ -12,7 +12,7 @@ import pytest
 
 from ragqa.mcp import server
 from ragqa.service import for_models
-from ragqa.service.library import Library
+from ragqa.service.library import Asked, Library
 from tests.conftest import fill
 
 TAGS = "".join(chr(0xE0000 + ord(char)) for char in "obey")
@@ -77,7 +77,7 @@ def test_a_document(hostile: Library) -> None:
 
 def test_an_answer(hostile: Library, fake_models: SimpleNamespace) -> None:
     fake_models.answering.answer = [f"Beans{BAD}. [1] ", "The king of France is bald. [1] ", "More [7]."]
-    answer = hostile.ask("beans", "fake")
+    answer = hostile.ask(Asked("beans", model="fake"))
     form, text = for_models.answer_form(answer), for_models.answer_text(answer, "read")
     check_clean({**form, "answer": "", "sentences": []})
     check_clean(text)

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ragqa.corpus.database import Corpus
 from ragqa.errors import RagqaError, UsageError
-from ragqa.service.library import PAGE, Library, StoppedError, _start
+from ragqa.service.events import StoppedError
+from ragqa.service.library import Asked, Library
+from ragqa.service.reading import PAGE, _start
 from tests.conftest import fill
 
 QUESTION = "How many grams of beans for one litre of water?"
@@ -137,7 +140,7 @@ def test_models_stay_loaded(
     get_model = llm.get_model
     monkeypatch.setattr(llm, "get_model", lambda name: found.append(name) or get_model(name))
     for _ in range(2):
-        assert library.ask(QUESTION, "fake").text.startswith("Use 60 grams")
+        assert library.ask(Asked(QUESTION, model="fake")).text.startswith("Use 60 grams")
     assert found == ["fake"]
 
 
@@ -148,11 +151,18 @@ def test_a_model_is_loaded_once_whatever_name_or_config_asks_for_it(
 
     llm.set_alias("nick", "fake")
     get_model = llm.get_model
-    # As llm does with models of plugins: anew each time, with nothing loaded.
-    monkeypatch.setattr(llm, "get_model", lambda name: copy.copy(get_model(name)))
-    for name, config in (("fake", None), ("nick", None), ("fake", "dense")):
-        library.ask(QUESTION, name, config)
-    assert len({id(prompt.model) for prompt in fake_models.answering.prompts}) == 1
+
+    def anew(name: str) -> Any:
+        """Return the model as llm does those of plugins: anew each time, with nothing loaded."""
+        model = copy.copy(get_model(name))
+        model.loaded = object()
+        return model
+
+    monkeypatch.setattr(llm, "get_model", anew)
+    for name, config in (("fake", ""), ("nick", ""), ("fake", "dense")):
+        library.ask(Asked(QUESTION, config, name))
+    assert len(fake_models.answering.prompts) == 3
+    assert len({prompt.model.loaded for prompt in fake_models.answering.prompts}) == 1
 
 
 def test_a_question_that_is_cancelled_does_not_wait_for_the_model(
@@ -168,14 +178,14 @@ def test_a_question_that_is_cancelled_does_not_wait_for_the_model(
 
     fake_models.answering.answer = Hanging()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(library.ask, QUESTION, "fake")
+        first = pool.submit(library.ask, Asked(QUESTION, model="fake"))
         assert answering.wait(30)
         start = time.monotonic()
         with pytest.raises(StoppedError):
-            library.ask(QUESTION, "fake", stopped=lambda: time.monotonic() > start + 1)
+            library.ask(Asked(QUESTION, model="fake"), stopped=lambda: time.monotonic() > start + 1)
         assert time.monotonic() - start < 5
         # Nothing is loaded for it, and it answers beside the other.
-        assert "60 grams" in library.ask(QUESTION, "extractive").text
+        assert "60 grams" in library.ask(Asked(QUESTION, model="extractive")).text
         assert not first.done()
         never.set()
         assert first.result().text == "Use 60 grams."
@@ -196,7 +206,7 @@ def test_an_answer_stops_when_nobody_waits_and_frees_the_corpus(
 
     fake_models.answering.answer = Pieces()
     with pytest.raises(StoppedError):
-        library.ask(QUESTION, "fake", stopped=stopped.is_set)
+        library.ask(Asked(QUESTION, model="fake"), stopped=stopped.is_set)
     assert len(said) == 2
     with pytest.raises(StoppedError):
         library.search(QUESTION, stopped=stopped.is_set)
@@ -215,7 +225,7 @@ def test_a_passage_is_read_while_its_document_is_being_removed(
             writer.remove([document_id])
         return _start(corpus, document_id, ordinal)
 
-    monkeypatch.setattr("ragqa.service.library._start", removed_meanwhile)
+    monkeypatch.setattr("ragqa.service.reading._start", removed_meanwhile)
     assert library.read("coffee.md#0").document == document
     with pytest.raises(UsageError, match="There is no document 'coffee.md'"):
         library.document("coffee.md")

@@ -18,7 +18,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'ra
 
 from starlette.testclient import TestClient
 
-from ragqa.service.engine import Engine
+from ragqa.service.warm import WarmLibrary
 from ragqa.web.app import Settings, make_app
 from ragqa.web.server import Server, listening, server_config
 
@@ -80,21 +80,21 @@ def gated() -> Iterator[Gated]:
 
 
 @pytest.fixture
-def engine(db: Path) -> Iterator[Engine]:
+def engine(db: Path) -> Iterator[WarmLibrary]:
     """An engine over NOTES that has loaded everything."""
-    with closing(Engine(db, ["default", "fts"])) as made:
+    with closing(WarmLibrary(db, ["default", "fts"])) as made:
         warm(made)
         yield made
 
 
-def warm(engine: Engine) -> None:
+def warm(engine: WarmLibrary) -> None:
     ready = threading.Event()
     engine.start(lambda seconds: ready.set())
     assert ready.wait(60)
 
 
 @pytest.fixture
-def client(engine: Engine) -> Iterator[TestClient]:
+def client(engine: WarmLibrary) -> Iterator[TestClient]:
     with TestClient(make_app(engine, Settings()), base_url=HERE) as made:
         yield made
 
@@ -104,7 +104,7 @@ def served() -> Iterator[Callable[..., str]]:
     """Serve an engine on a free port of this machine; return the address."""
     running: list[tuple[Server, threading.Thread, Any]] = []
 
-    def start(engine: Engine, settings: Settings | None = None) -> str:
+    def start(engine: WarmLibrary, settings: Settings | None = None) -> str:
         opened = listening("127.0.0.1", 0)
         server = Server(server_config(make_app(engine, settings or Settings())))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})

@@ -19,10 +19,10 @@ from ragqa.encoders.onnx_engine import LeanEncoder
 from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import UsageError
 from ragqa.service.catalog import _document
-from ragqa.service.engine import Engine
-from ragqa.service.events import failure
+from ragqa.service.warm import WarmLibrary
 from ragqa.web import schemas
 from ragqa.web.app import Settings, make_app
+from ragqa.web.listen import failure
 from ragqa.web.server import CONFIGS
 from tests.conftest import fill
 from tests.web.conftest import HERE, QUESTION
@@ -105,7 +105,7 @@ def test_search_and_explain_have_the_documented_forms(client: TestClient) -> Non
     assert {hit["document_id"] for hit in other["hits"]} == {"garden.txt"}
 
 
-def test_status_says_what_is_ready_and_stale(client: TestClient, engine: Engine, notes: Path) -> None:
+def test_status_says_what_is_ready_and_stale(client: TestClient, engine: WarmLibrary, notes: Path) -> None:
     status = client.get("/api/status").json()
     schemas.StatusForm.model_validate(status)
     assert (status["ready"], status["documents"]) == (True, 4)
@@ -124,7 +124,7 @@ def test_a_document_whatever_its_id(db: Path, tmp_path: Path, served: Callable[.
     (tmp_path / "odd" / name).write_text("Odd names are names.", encoding="utf-8")
     fill(db, tmp_path / "odd" / name)
     # Not by a TestClient, which decodes a path twice.
-    address = served(Engine(db, ["fts"]))
+    address = served(WarmLibrary(db, ["fts"]))
     document = httpx2.get(f"{address}/api/document/a%3Fb%20%23c%252F%3Ci%3E.txt").json()
     schemas.DocumentForm.model_validate(document)
     assert (document["document_id"], document["text"]) == (name, "Odd names are names.")
@@ -197,7 +197,7 @@ def test_openapi_describes_every_path_and_loads_nothing(client: TestClient) -> N
 
 
 def test_a_fault_of_the_program_is_a_sentence_and_its_traceback_goes_to_the_terminal(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    engine: WarmLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*args: Any) -> None:
         raise ZeroDivisionError("never \x1b[31mmind sk-local-0123456789")
@@ -258,7 +258,7 @@ def test_what_is_ingested_beside_a_server_never_has_it_fetch_torch(
     db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragqa.encoders.engines.has_bfloat16", lambda: True)
-    for module in ("ragqa.encoders.engines", "ragqa.service.engine"):
+    for module in ("ragqa.encoders.engines", "ragqa.service.library"):
         monkeypatch.setattr(f"{module}.may_have_accelerator", lambda: False)
 
     def fetches_torch(config: Config) -> bool:
@@ -267,5 +267,5 @@ def test_what_is_ingested_beside_a_server_never_has_it_fetch_torch(
         return not isinstance(encoder, LeanEncoder) or encoder._make_bulk is not None
 
     assert fetches_torch(load_config("default"))
-    with closing(Engine(db, CONFIGS)) as engine:
-        assert [name for name in CONFIGS if fetches_torch(engine.configs[name])] == []
+    with closing(WarmLibrary(db, CONFIGS)) as engine:
+        assert [name for name in CONFIGS if fetches_torch(engine.config(name))] == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ragqa.service.engine import Engine
+from ragqa.service.warm import WarmLibrary
 from tests.web.conftest import QUESTION, Gated, warm
 from tests.web.hostile import HOSTILE, PIECES, hostile_corpus
 
@@ -43,13 +43,13 @@ Open = Callable[..., Any]
 
 
 @pytest.fixture
-def visit(browser: Any, engine: Engine, served: Callable[..., str]) -> Iterator[Open]:
+def visit(browser: Any, engine: WarmLibrary, served: Callable[..., str]) -> Iterator[Open]:
     """Open the page; whatever the browser complains of fails the test."""
     contexts: list[Any] = []
     complaints: list[str] = []
     addresses: dict[int, str] = {}
 
-    def opened(path: str = "/", engine: Engine = engine, **options: Any) -> Any:
+    def opened(path: str = "/", engine: WarmLibrary = engine, **options: Any) -> Any:
         address = addresses.setdefault(id(engine), "") or served(engine)
         addresses[id(engine)] = address
         context = browser.new_context(base_url=address, **options)
@@ -185,7 +185,7 @@ def test_nothing_that_documents_or_models_say_runs(
     visit: Open, tmp_path: Path, fake_models: SimpleNamespace
 ) -> None:
     fake_models.answering.answer = [f"{HOSTILE} is green tea [1]."]
-    with closing(Engine(hostile_corpus(tmp_path), ["default"])) as engine:
+    with closing(WarmLibrary(hostile_corpus(tmp_path), ["default"])) as engine:
         warm(engine)
         page = visit(engine=engine)
         ask(page, f"green tea {HOSTILE}")
@@ -291,7 +291,7 @@ def test_without_scripts_one_can_ask_and_compare(visit: Open, fake_models: Simpl
 def test_a_page_that_came_too_early_says_when_it_is_ready(
     visit: Open, db: Path, fake_models: SimpleNamespace
 ) -> None:
-    with closing(Engine(db, ["default"])) as engine:
+    with closing(WarmLibrary(db, ["default"])) as engine:
         page = visit(engine=engine)
         assert page.inner_text("#ready") == "Loading models …"
         ask(page, QUESTION)

@@ -14,7 +14,7 @@ from ragqa.evaluate.store import RunStore
 from ragqa.rerank.colbert import ColbertReranker
 from ragqa.safety.untrusted import is_web
 from ragqa.service.catalog import DOCUMENTS_PER_PAGE
-from ragqa.service.engine import Engine
+from ragqa.service.warm import WarmLibrary
 from ragqa.web.app import Settings, make_app
 from ragqa.web.runs import REPORT_POLICY
 from tests.conftest import fill
@@ -82,7 +82,7 @@ def test_an_unchecked_answer_has_its_citations_all_the_same(
 ) -> None:
     config = tmp_path / "plain.yaml"
     config.write_text("retrieve: {type: fts}\ncheck: false\nmodel: fake\n", encoding="utf-8")
-    engine = Engine(db, [str(config)])
+    engine = WarmLibrary(db, [str(config)])
     engine.start()
     client = TestClient(make_app(engine, Settings()), base_url=HERE)
     page = soup(client.post("/", data={"question": QUESTION}).text)
@@ -95,7 +95,7 @@ def test_an_unchecked_answer_has_its_citations_all_the_same(
 def test_a_config_limits_the_questions_of_a_page(db: Path, tmp_path: Path) -> None:
     config = tmp_path / "tight.yaml"
     config.write_text("retrieve: {type: fts}\nmodel: extractive\nlimits: {question: 30}", encoding="utf-8")
-    engine = Engine(db, [str(config)])
+    engine = WarmLibrary(db, [str(config)])
     engine.start()
     client = TestClient(make_app(engine, Settings()), base_url=HERE)
     assert one(soup(client.get("/").text), "#question")["maxlength"] == "30"
@@ -105,7 +105,7 @@ def test_a_config_limits_the_questions_of_a_page(db: Path, tmp_path: Path) -> No
 
 
 def test_what_documents_and_models_say_is_text(tmp_path: Path, fake_models: SimpleNamespace) -> None:
-    engine = Engine(hostile_corpus(tmp_path), ["default", "fts"])
+    engine = WarmLibrary(hostile_corpus(tmp_path), ["default", "fts"])
     engine.start()
     client = TestClient(make_app(engine, Settings()), base_url=HERE)
     fake_models.answering.answer = [f"{HOSTILE} is green tea [1]."]
@@ -147,7 +147,7 @@ def test_sources_become_links_only_to_the_web() -> None:
 
 
 def test_links_to_the_web_tell_nobody_where_they_come_from(db: Path) -> None:
-    with TestClient(make_app(Engine(db, ["fts"]), Settings()), base_url=HERE) as client:
+    with TestClient(make_app(WarmLibrary(db, ["fts"]), Settings()), base_url=HERE) as client:
         import sqlite3
 
         with sqlite3.connect(db) as connection:
@@ -224,10 +224,10 @@ def test_a_passage_that_is_opened_is_reranked_once(
 
 
 def test_the_status_waits_for_no_config_that_is_loading(
-    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, engine: WarmLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever borrows a pipeline may have to wait for the config that loads one.
-    monkeypatch.setattr(engine, "_borrow", lambda name: 1 / 0)
+    monkeypatch.setattr(engine, "borrow", lambda name: 1 / 0)
     engine._warm["fts"].clear()
     states = client.get("/api/status").json()["configs"]
     assert [(state["name"], state["ready"]) for state in states] == [("default", True), ("fts", False)]
@@ -270,7 +270,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_stored_runs_are_reported_with_their_plots_and_without_script(db: Path, runs: Path) -> None:
-    client = TestClient(make_app(Engine(db, ["fts"]), Settings(runs=runs)), base_url=HERE)
+    client = TestClient(make_app(WarmLibrary(db, ["fts"]), Settings(runs=runs)), base_url=HERE)
     listed = soup(client.get("/runs").text)
     assert [box["value"] for box in listed.select("input[name=run]")] == ["2", "1"]
     response = client.get("/runs/report", params={"run": ["1", "2"]})
@@ -285,6 +285,8 @@ def test_stored_runs_are_reported_with_their_plots_and_without_script(db: Path, 
 
 
 def test_no_runs_yet_is_a_sentence(db: Path, tmp_path: Path) -> None:
-    client = TestClient(make_app(Engine(db, ["fts"]), Settings(runs=tmp_path / "none.db")), base_url=HERE)
+    client = TestClient(
+        make_app(WarmLibrary(db, ["fts"]), Settings(runs=tmp_path / "none.db")), base_url=HERE
+    )
     assert "ragqa eval run QUESTIONS makes some." in client.get("/runs").text
     assert not (tmp_path / "none.db").exists()

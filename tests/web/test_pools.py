@@ -11,10 +11,11 @@ import pytest
 from ragqa.config import load_config, parse_config, shipped_configs
 from ragqa.errors import UsageError
 from ragqa.pipeline import Pipeline
-from ragqa.service.engine import Asked, Engine
-from ragqa.service.events import Event, Failed, failure
-from ragqa.service.library import StoppedError
+from ragqa.service.events import Event, StoppedError
+from ragqa.service.library import Asked
 from ragqa.service.pools import PipelinePool, shares
+from ragqa.service.warm import WarmLibrary
+from ragqa.web.listen import Failed, failure
 from tests.conftest import write_notes
 from tests.web.conftest import QUESTION, warm
 
@@ -36,7 +37,8 @@ def test_only_what_is_safe_for_threads_is_shared() -> None:
     for model in ("some/checkpoint", "/a/folder"):
         stage = {"type": "dense", "model": model}
         assert not shares(parse_config({"retrieve": stage}, "a"))
-        assert not shares(parse_config({"retrieve": {"type": "hybrid", "stages": [stage]}}, "a"))
+        mixed = {"type": "hybrid", "stages": [stage, {"type": "fts"}]}
+        assert not shares(parse_config({"retrieve": mixed}, "a"))
 
 
 def test_a_pipeline_is_lent_to_one_at_a_time_and_used_again(db: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_pipeline_in_an_unknown_state_is_not_lent_again(db: Path) -> None:
 
 
 def test_a_corpus_that_was_replaced_is_opened_again(db: Path, tmp_path: Path) -> None:
-    with closing(Engine(db, ["fts"])) as engine:
+    with closing(WarmLibrary(db, ["fts"])) as engine:
         warm(engine)
         assert engine.search("coffee", 1, "").hits
         folder = write_notes(tmp_path / "others")
@@ -92,7 +94,7 @@ def test_a_config_that_cannot_be_loaded_says_why_and_keeps_no_other_from_answeri
     broken.write_text("retrieve: {type: fts}\nchunk: {tokens: 100}\n", encoding="utf-8")
     notes: list[str] = []
     told: list[Event] = []
-    with closing(Engine(db, [str(broken), "fts"], note=notes.append)) as engine:
+    with closing(WarmLibrary(db, [str(broken), "fts"], note=notes.append)) as engine:
         warm(engine)
         assert engine.ready
         first, second = engine.states()

@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ragqa.errors import UsageError
-from ragqa.service.engine import Engine
+from ragqa.service.warm import WarmLibrary
 from ragqa.web.access import COOKIE, Access, RateLimit, is_loopback
 from ragqa.web.app import Settings, make_app
 from ragqa.web.guard import GUESSES, MOST_BODY
@@ -18,7 +18,7 @@ Start = Callable[..., TestClient]
 
 
 @pytest.fixture
-def start(engine: Engine) -> Start:
+def start(engine: WarmLibrary) -> Start:
     def make(base: str = HERE, **settings: object) -> TestClient:
         return TestClient(make_app(engine, Settings(**settings)), base_url=base, follow_redirects=False)  # type: ignore[arg-type]
 

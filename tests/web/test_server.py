@@ -20,8 +20,9 @@ import httpx2
 import pytest
 
 from ragqa.errors import RagqaError
-from ragqa.service.engine import BUSY, MOST_AT_ONCE, WARMING, Asked, Engine
 from ragqa.service.events import Stopped, Tell
+from ragqa.service.library import BUSY, Asked
+from ragqa.service.warm import MOST_AT_ONCE, WARMING, WarmLibrary
 from ragqa.types import Answer
 from ragqa.web.app import Settings
 from ragqa.web.server import Serving, serve
@@ -59,7 +60,9 @@ def asking(address: str, model: str, config: str = "fts") -> Iterator[Stream]:
         yield Stream(response)
 
 
-def test_pieces_come_while_the_model_is_still_at_it(engine: Engine, served: Served, gated: Gated) -> None:
+def test_pieces_come_while_the_model_is_still_at_it(
+    engine: WarmLibrary, served: Served, gated: Gated
+) -> None:
     with asking(served(engine), "gated-one") as stream:
         assert stream.next()[0] == "search"
         assert gated.one.said == []
@@ -72,7 +75,7 @@ def test_pieces_come_while_the_model_is_still_at_it(engine: Engine, served: Serv
         assert stream.until("done")["answer"].endswith("Never more.")
 
 
-def test_two_answers_stream_side_by_side(engine: Engine, served: Served, gated: Gated) -> None:
+def test_two_answers_stream_side_by_side(engine: WarmLibrary, served: Served, gated: Gated) -> None:
     address = served(engine)
     with asking(address, "gated-one") as one, asking(address, "gated-other", "default") as other:
         one.until("search"), other.until("search")
@@ -88,7 +91,7 @@ def test_two_answers_stream_side_by_side(engine: Engine, served: Served, gated: 
 
 
 def test_a_model_in_the_process_serves_one_question_at_a_time(
-    engine: Engine, served: Served, gated: Gated
+    engine: WarmLibrary, served: Served, gated: Gated
 ) -> None:
     address = served(engine)
     with asking(address, "gated-one") as first:
@@ -102,7 +105,7 @@ def test_a_model_in_the_process_serves_one_question_at_a_time(
     assert gated.one.most_inside == 1
 
 
-def test_every_question_to_extractive_has_its_own_sentences(engine: Engine, served: Served) -> None:
+def test_every_question_to_extractive_has_its_own_sentences(engine: WarmLibrary, served: Served) -> None:
     address = served(engine)
     asked = {
         "How many grams of beans for one litre of water?": "60 grams",
@@ -138,7 +141,7 @@ class Asking:
 
 
 @pytest.fixture
-def asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Asking]:
+def asked(engine: WarmLibrary, monkeypatch: pytest.MonkeyPatch) -> list[Asking]:
     """The questions that the engine is asked, in order."""
     seen: list[Asking] = []
     real = engine.ask
@@ -156,7 +159,7 @@ def asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Asking]:
 
 
 def test_a_closed_tab_stops_the_model_and_frees_it(
-    engine: Engine, served: Served, gated: Gated, asked: list[Asking]
+    engine: WarmLibrary, served: Served, gated: Gated, asked: list[Asking]
 ) -> None:
     address = served(engine)
     with asking(address, "gated-one") as stream:
@@ -173,7 +176,7 @@ def test_a_closed_tab_stops_the_model_and_frees_it(
 
 
 def test_a_closed_tab_stops_a_model_whose_pieces_are_held_back(
-    engine: Engine, served: Served, gated: Gated, asked: list[Asking]
+    engine: WarmLibrary, served: Served, gated: Gated, asked: list[Asking]
 ) -> None:
     # What may become code with brackets in it is told only when it is whole.
     gated.one.pieces = ["So `a", "b", "c", "d", "e`."]
@@ -189,7 +192,7 @@ def test_a_closed_tab_stops_a_model_whose_pieces_are_held_back(
 
 
 def test_whoever_hangs_up_while_waiting_asks_no_model(
-    engine: Engine, served: Served, gated: Gated, asked: list[Asking]
+    engine: WarmLibrary, served: Served, gated: Gated, asked: list[Asking]
 ) -> None:
     address = served(engine)
     with asking(address, "gated-one") as first:
@@ -205,7 +208,7 @@ def test_whoever_hangs_up_while_waiting_asks_no_model(
 
 
 def test_hanging_up_on_an_answer_in_one_piece_stops_the_model(
-    engine: Engine, served: Served, gated: Gated, asked: list[Asking]
+    engine: WarmLibrary, served: Served, gated: Gated, asked: list[Asking]
 ) -> None:
     address = served(engine)
     body = json.dumps({"question": QUESTION, "model": "gated-one", "config": "fts"})
@@ -224,7 +227,7 @@ def test_hanging_up_on_an_answer_in_one_piece_stops_the_model(
 
 
 def test_a_question_before_the_models_are_there_waits_and_says_so(db: Path, served: Served) -> None:
-    with closing(Engine(db, ["fts"])) as engine:
+    with closing(WarmLibrary(db, ["fts"])) as engine:
         address = served(engine)
         assert httpx2.get(f"{address}/api/status").json()["ready"] is False
         with asking(address, "extractive") as stream:
@@ -235,7 +238,7 @@ def test_a_question_before_the_models_are_there_waits_and_says_so(db: Path, serv
 
 
 def test_one_question_too_many_is_told_to_come_back(
-    engine: Engine, served: Served, monkeypatch: pytest.MonkeyPatch
+    engine: WarmLibrary, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_asking", threading.Semaphore(0))
     body = {"question": QUESTION}
@@ -246,7 +249,7 @@ def test_one_question_too_many_is_told_to_come_back(
 
 
 def test_a_body_that_never_comes_is_waited_for_a_while_only(
-    engine: Engine, served: Served, monkeypatch: pytest.MonkeyPatch
+    engine: WarmLibrary, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragqa.web.guard.BODY_S", 0.2)
     port = int(served(engine).rpartition(":")[2])
@@ -258,7 +261,7 @@ def test_a_body_that_never_comes_is_waited_for_a_while_only(
         assert line.recv(100).startswith(b"HTTP/1.1 408")
 
 
-def test_who_asks_is_not_taken_from_a_header(engine: Engine, served: Served) -> None:
+def test_who_asks_is_not_taken_from_a_header(engine: WarmLibrary, served: Served) -> None:
     address = served(engine, Settings(per_minute=2))
     statuses = [
         httpx2.get(f"{address}/api/status", headers={"x-forwarded-for": f"10.0.0.{number}"}).status_code

@@ -12,17 +12,17 @@ from pydantic import BaseModel
 
 from ragqa.config import ChunkSettings, Config, StageSettings
 from ragqa.corpus.database import Corpus
+from ragqa.encoders.embedder import Embedder
 from ragqa.encoders.tokens import Remembered, TokenEncoder, Vectors
 from ragqa.evaluate.metrics import ranked_documents
 from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.evaluate.runs import DEPTH
-from ragqa.index.dense_store import Embedder
 from ragqa.pipeline import Pipeline
 from ragqa.rerank.colbert import ColbertReranker
 from ragqa.retrieve.dense import DenseRetriever
 from ragqa.retrieve.fts import FullTextRetriever
 from ragqa.retrieve.hybrid import HybridRetriever
-from ragqa.search.stages import Retriever
+from ragqa.search.contracts import Retriever
 from ragqa.types import Hit, Passage
 
 _Key = TypeVar("_Key", bound=Hashable)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ragqa.index.best import best
 from ragqa.index.dense_matrix import DenseMatrix
 from ragqa.retrieve.fts import FullTextRetriever
-from ragqa.retrieve.ranking import best
 from tests.workshop.bench.late_interaction import opened
 from tests.workshop.bench.material import Material
 from tests.workshop.bench.measure import Row, paired

@@ -26,7 +26,7 @@ from ragqa.index.plaid.plaid_index import LAYOUT
 from ragqa.index.token_store import stored_encoders
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
-from ragqa.search.stages import Reranker
+from ragqa.search.contracts import Reranker
 from ragqa.sources import Fields, open_sources
 from ragqa.types import Hit, Passage
 from tests.workshop.bench.material import Material
