@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragqa.answer.evidence import Evidence, EvidenceReader
+from ragqa.answer.evidence import EvidenceReader
 from ragqa.encoders.embedded import minilm
 from ragqa.encoders.tokens import Vectors
+from ragqa.matching.encoded import EncodedText
 from ragqa.types import ContextBlock, Hit
 
 # How many passages are looked at. Where fewer were found, each that lacks counts as TYPICAL_LEAD behind.
@@ -44,7 +45,7 @@ class Signals:
     lead: float
 
 
-def answerability(question: str, query: Vectors, evidence: Sequence[Evidence]) -> float:
+def answerability(question: str, query: Vectors, evidence: Sequence[EncodedText]) -> float:
     """Return how likely passages answer a question, from 0 to 1, were half of all questions answerable.
 
     `query` is the encoded question, shape (tokens, dimensions), and `evidence` the passages found, best
@@ -60,7 +61,7 @@ def score(found: Signals, weights: Sequence[float]) -> float:
     return 1 / (1 + math.exp(-(intercept + match * found.match + lead * found.lead)))
 
 
-def signals(question: str, query: Vectors, evidence: Sequence[Evidence]) -> Signals | None:
+def signals(question: str, query: Vectors, evidence: Sequence[EncodedText]) -> Signals | None:
     """Return what is seen in the first PASSAGES of `evidence`; None where there is nothing to see."""
     parts = [part.vectors for part in evidence[:PASSAGES] if len(part.vectors)]
     if not parts or not len(query):
@@ -74,7 +75,7 @@ def signals(question: str, query: Vectors, evidence: Sequence[Evidence]) -> Sign
     return Signals(float(matches.max()), behind / (PASSAGES - 1))
 
 
-def hits_evidence(reader: EvidenceReader, hits: Sequence[Hit]) -> list[Evidence]:
+def hits_evidence(reader: EvidenceReader, hits: Sequence[Hit]) -> list[EncodedText]:
     """Return the evidence of the first PASSAGES of `hits`, each passage by itself."""
     return reader.read(
         [ContextBlock(hit.rank, (hit.passage,), (0,), hit.passage.text) for hit in hits[:PASSAGES]]

@@ -14,6 +14,7 @@ from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.index.maxsim import best_matches, offsets_of
 from ragqa.index.token_store import TokenSource
 from ragqa.language.definitions import defines, echoes, subject_of
+from ragqa.matching.encoded import EncodedText, encoded_passages, encoded_texts
 from ragqa.types import ContextBlock, Passage
 
 # A sentence is worth reading when its score is at least this share of the best one's.
@@ -44,21 +45,10 @@ class Sentence:
 SentenceRanker = Callable[[str, Sequence[ContextBlock]], list[list[Sentence]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A text with its token vectors, shape (tokens, dimensions), and where in it each comes from.
-
-    `spans` has shape (tokens, 2): start and end in characters, both 0 for a special token and both TITLE
-    for what was read of the title and headings before the text.
-    """
-
-    text: str
-    vectors: Vectors
-    spans: Spans
-
-
 class EvidenceReader:
     """Reads the evidence of blocks of text from stored token vectors, each passage once.
+
+    The spans of what was read of the title and headings before the text are TITLE at both ends.
 
     One reader serves one question, so that its context, its answer and the check of it share what was read.
     The source is asked for when it is needed, since that loads its encoder.
@@ -66,9 +56,9 @@ class EvidenceReader:
 
     def __init__(self, source: Callable[[], TokenSource]) -> None:
         self._source = source
-        self._read: dict[str, Evidence] = {}
+        self._read: dict[str, EncodedText] = {}
 
-    def read(self, blocks: Sequence[ContextBlock]) -> list[Evidence]:
+    def read(self, blocks: Sequence[ContextBlock]) -> list[EncodedText]:
         """Return the evidence of each block; `block.text` is its passages joined, as `offsets` say."""
         self._load([passage for block in blocks for passage in block.passages])
         return [self._joined(block) for block in blocks]
@@ -83,34 +73,25 @@ class EvidenceReader:
         if not lacking:
             return
         source = self._source()
-        matrix = source.load_tokens(list(lacking.values()))
-        texts = [indexed_text(passage) for passage in lacking.values()]
-        spans = source.encoder.document_spans([text for text, _ in texts])
-        for number, (passage, (_, prefix)) in enumerate(zip(lacking.values(), texts, strict=True)):
-            vectors = matrix.vectors[matrix.offsets[number] : matrix.offsets[number + 1]]
-            self._read[passage.id] = Evidence(passage.text, vectors, _moved(spans[number], prefix))
+        encoded = encoded_passages(source, list(lacking.values()))
+        for passage, found in zip(lacking.values(), encoded, strict=True):
+            spans = _moved(found.spans, indexed_text(passage)[1])
+            self._read[passage.id] = EncodedText(passage.text, found.vectors, spans)
 
-    def _joined(self, block: ContextBlock) -> Evidence:
+    def _joined(self, block: ContextBlock) -> EncodedText:
         parts = [self._read[passage.id] for passage in block.passages]
         vectors = np.concatenate([part.vectors for part in parts])
         spans = [
             np.where(part.spans[:, 1:] > 0, part.spans + offset, part.spans)
             for part, offset in zip(parts, block.offsets, strict=True)
         ]
-        return Evidence(block.text, vectors, np.concatenate(spans))
-
-
-def encoded_evidence(encoder: TokenEncoder, texts: Sequence[str]) -> list[Evidence]:
-    """Return the evidence of texts without titles, encoding all of them now."""
-    vectors = encoder.encode_documents(texts)
-    spans = encoder.document_spans(texts)
-    return [Evidence(*parts) for parts in zip(texts, vectors, spans, strict=True)]
+        return EncodedText(block.text, vectors, np.concatenate(spans))
 
 
 def rank_texts(encoder: TokenEncoder, question: str, texts: Sequence[str]) -> list[list[Sentence]]:
     """Return the scored sentences of each text, encoding all of them now."""
     (query,) = encoder.encode_queries([question])
-    return [rank_sentences(question, query, evidence) for evidence in encoded_evidence(encoder, texts)]
+    return [rank_sentences(question, query, evidence) for evidence in encoded_texts(encoder, texts)]
 
 
 def _moved(spans: Spans, prefix: int) -> Spans:
@@ -124,7 +105,7 @@ def _moved(spans: Spans, prefix: int) -> Spans:
     return moved
 
 
-def rank_sentences(question: str, query: Vectors, evidence: Evidence) -> list[Sentence]:
+def rank_sentences(question: str, query: Vectors, evidence: EncodedText) -> list[Sentence]:
     """Score the sentences of a text against the encoded question, shape (tokens, dimensions).
 
     The words of the title count, at TITLE_SHARE, as said in each sentence, because a sentence seldom

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from ragqa.answer.citations import cited_numbers
 from ragqa.answer.claims import Word, akin, claims_nothing, content_words, heads, unmarked
-from ragqa.answer.evidence import TITLE, TITLE_SHARE, Evidence
+from ragqa.answer.evidence import TITLE, TITLE_SHARE
 from ragqa.answer.sentences import Span, split_sentences
 from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.index.maxsim import best_matches, offsets_of
+from ragqa.matching.encoded import EncodedText
 from ragqa.types import CheckedSentence, Verdict
 
 # Cosines of words that have nothing in common, and of a word and itself elsewhere: 0 and 1 in what follows.
@@ -74,7 +75,7 @@ class Source:
     """A block of the context: the number that an answer cites it by, its evidence, its title and headings."""
 
     number: int
-    evidence: Evidence
+    evidence: EncodedText
     title: str = ""
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragqa.errors import RagqaError
 from ragqa.explain.segments import Segment, segments, shown, shown_text
 from ragqa.matching.words import is_lexical
-from ragqa.safety.untrusted import for_terminal
+from ragqa.safety.templates import render
 from ragqa.types import ExplainedHit, Explanation, Matches, QueryWord
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    pass
 
 
 def write_page(explanation: Explanation, path: Path) -> None:
@@ -57,36 +56,18 @@ def asset(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
+_FILTERS = (("number", lambda value: f"{value:.4g}"), ("two", lambda value: f"{value:.2f}"))
+
+
 def _render(template: str, explanation: Explanation, **others: Any) -> str:
     index = {word: place for place, word in enumerate(explanation.query_words)}
-    page = (
-        _environment()
-        .get_template(template)
-        .render(
-            explanation=explanation,
-            hits=[_hit(explained, index) for explained in explanation.hits],
-            question=_question(explanation),
-            specials=[(place, word.text) for word, place in index.items() if not word.end],
-            **others,
-        )
-    )
-    # Markup is escaped by then; what turns text around or hides it would do so in a browser too.
-    return for_terminal(page)
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("ragqa.explain", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=lambda value: f"{value:.4g}", two=lambda value: f"{value:.2f}")
-    return environment
+    values = {
+        "explanation": explanation,
+        "hits": [_hit(explained, index) for explained in explanation.hits],
+        "question": _question(explanation),
+        "specials": [(place, word.text) for word, place in index.items() if not word.end],
+    }
+    return render("ragqa.explain", template, {**values, **others}, filters=_FILTERS)
 
 
 def _question(explanation: Explanation) -> list[tuple[str, int | None]]:

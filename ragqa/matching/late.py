@@ -13,10 +13,10 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from ragqa.corpus.passages import indexed_text
-from ragqa.encoders.tokens import Spans, Vectors
+from ragqa.encoders.tokens import Spans
 from ragqa.index.maxsim import Matrix, offsets_of
 from ragqa.index.token_store import TokenStore
+from ragqa.matching.encoded import EncodedText, encoded_passages, encoded_question
 from ragqa.matching.words import cut, is_lexical, units
 from ragqa.types import Matches, Passage, QueryMatch, QueryWord, Span, WordMatch
 
@@ -27,30 +27,10 @@ TIE = 1e-4
 QUARTILE, RANGE, HIGH = 75, 0.3, 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A text with its token vectors, shape (tokens, dimensions), and where in it each comes from."""
-
-    text: str
-    vectors: Vectors
-    spans: Spans
-
-
-def stored(store: TokenStore, passages: Sequence[Passage]) -> list[Encoded]:
-    """Return what `store` keeps of `passages`: the vectors that its scores come from."""
-    matrix = store.load_tokens(passages)
-    texts = [indexed_text(passage)[0] for passage in passages]
-    vectors = np.split(matrix.vectors, matrix.offsets[1:-1])
-    return [
-        Encoded(*parts) for parts in zip(texts, vectors, store.encoder.document_spans(texts), strict=True)
-    ]
-
-
 def stored_matches(stage: str, store: TokenStore, query: str, passages: Sequence[Passage]) -> list[Matches]:
-    """Return the matches of `query` with the stored vectors of each passage."""
-    (vectors,) = store.encoder.encode_queries([query])
-    (spans,) = store.encoder.query_spans([query])
-    return late_matches(stage, Encoded(query, vectors, spans), stored(store, passages))
+    """Return the matches of `query` with the stored vectors of each passage: those its scores come from."""
+    question = encoded_question(store.encoder, query)
+    return late_matches(stage, question, encoded_passages(store, passages) if passages else [])
 
 
 def noted(matches: Matches, score: float | None) -> Matches:
@@ -64,7 +44,7 @@ def noted(matches: Matches, score: float | None) -> Matches:
     return replace(matches, note=" ".join(filter(None, (said, matches.note))))
 
 
-def late_matches(stage: str, question: Encoded, documents: Sequence[Encoded]) -> list[Matches]:
+def late_matches(stage: str, question: EncodedText, documents: Sequence[EncodedText]) -> list[Matches]:
     """Return the matches of `question` with each document; no document scores what it has no vector for."""
     if not documents:
         return []
@@ -83,7 +63,7 @@ class _Entry:
     columns: list[int]
 
 
-def _entries(question: Encoded) -> list[_Entry]:
+def _entries(question: EncodedText) -> list[_Entry]:
     """Return the words of the question that have vectors, and last those vectors that have no word."""
     words, owners = cut(question.text, _pairs(question.spans))
     columns: dict[int, list[int]] = {}
@@ -103,7 +83,7 @@ def _entries(question: Encoded) -> list[_Entry]:
 class _Document:
     """One document's vectors against the question's, by words."""
 
-    def __init__(self, question: Encoded, entries: Sequence[_Entry], document: Encoded) -> None:
+    def __init__(self, question: EncodedText, entries: Sequence[_Entry], document: EncodedText) -> None:
         self.text, self.entries = document.text, entries
         self.words, owners = cut(document.text, _pairs(document.spans))
         products: Matrix = document.vectors @ question.vectors.T

@@ -53,14 +53,13 @@ class RagatouilleReranker:
         return reorder(hits, self.encoder.rerank(query, texts), STAGE, self.settings.fuse, k)
 
     def matches(self, query: str, hits: Sequence[Hit]) -> list[Matches | None]:
-        from ragqa.matching.late import Encoded, late_matches
+        from ragqa.matching.encoded import encoded_question, encoded_texts
+        from ragqa.matching.late import late_matches
 
         texts = [indexed_text(hit.passage)[0] for hit in hits]
         with _lengths_of_rerank(self.encoder, query):
-            (vectors,), (spans,) = self.encoder.encode_queries([query]), self.encoder.query_spans([query])
-            matrices, places = self.encoder.encode_documents(texts), self.encoder.document_spans(texts)
-        documents = [Encoded(*parts) for parts in zip(texts, matrices, places, strict=True)]
-        return [*late_matches(STAGE, Encoded(query, vectors, spans), documents)]
+            question, documents = encoded_question(self.encoder, query), encoded_texts(self.encoder, texts)
+        return [*late_matches(STAGE, question, documents)]
 
 
 @contextmanager

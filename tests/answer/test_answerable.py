@@ -16,9 +16,10 @@ from ragqa.answer.answerable import (
     score,
     signals,
 )
-from ragqa.answer.evidence import Evidence, EvidenceReader
+from ragqa.answer.evidence import EvidenceReader
 from ragqa.encoders.embedded import minilm
 from ragqa.encoders.tokens import Vectors
+from ragqa.matching.encoded import EncodedText
 from ragqa.pipeline import Pipeline
 
 
@@ -35,9 +36,9 @@ def judged(pipeline: Pipeline, question: str, reader: EvidenceReader | None = No
     return answerability(question, query, hits_evidence(reader, pipeline.search(question).hits))
 
 
-def holding(*rows: Sequence[float]) -> Evidence:
+def holding(*rows: Sequence[float]) -> EncodedText:
     """Return evidence of these token vectors."""
-    return Evidence("text", np.array(rows, np.float32), np.zeros((len(rows), 2), np.int32))
+    return EncodedText("text", np.array(rows, np.float32), np.zeros((len(rows), 2), np.int32))
 
 
 def one_vector_each(question: str) -> Vectors:
@@ -62,7 +63,7 @@ def test_one_that_shares_a_word_with_a_passage_is_not(pipeline: Pipeline, questi
 
 def test_nothing_found_answers_nothing() -> None:
     assert answerability("tea", one_vector_each("tea"), []) == 0.0
-    empty = Evidence("", np.zeros((0, 3), np.float32), np.zeros((0, 2), np.int32))
+    empty = EncodedText("", np.zeros((0, 3), np.float32), np.zeros((0, 2), np.int32))
     assert answerability("tea", one_vector_each("tea"), [empty]) == 0.0
     assert answerability("", np.zeros((0, 3), np.float32), [holding([1, 0, 0])]) == 0.0
 

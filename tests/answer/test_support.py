@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragqa.answer.claims import claims_nothing, content_words, unmarked
-from ragqa.answer.evidence import encoded_evidence
 from ragqa.answer.refusal import REFUSAL
 from ragqa.answer.sentences import answer_sentences
 from ragqa.answer.support import Source, SupportChecker
 from ragqa.encoders.device import Compute
 from ragqa.encoders.engines import load_encoder
 from ragqa.encoders.tokens import EncoderSettings, TokenEncoder
+from ragqa.matching.encoded import encoded_texts
 from ragqa.types import CheckedSentence
 
 COFFEE = (
@@ -34,7 +34,7 @@ def encoder() -> TokenEncoder:
 
 @pytest.fixture(scope="module")
 def checker(encoder: TokenEncoder) -> SupportChecker:
-    evidence = encoded_evidence(encoder, [COFFEE, TEA, BICYCLE])
+    evidence = encoded_texts(encoder, [COFFEE, TEA, BICYCLE])
     titles = ("Making coffee", "Brewing tea", "Repairing a Peugeot bicycle")
     return SupportChecker(
         [Source(*parts) for parts in zip((1, 2, 3), evidence, titles, strict=True)], encoder
@@ -153,7 +153,7 @@ def test_without_passages_nothing_is_supported(encoder: TokenEncoder) -> None:
 
 
 def test_a_passage_without_words_supports_nothing(encoder: TokenEncoder) -> None:
-    sources = [Source(1, *encoded_evidence(encoder, ["---"]))]
+    sources = [Source(1, *encoded_texts(encoder, ["---"]))]
     assert only(SupportChecker(sources, encoder), "Green tea is steeped [1].").support < 0.5
 
 
@@ -170,7 +170,7 @@ def test_what_is_cut_off_before_it_is_encoded_counts_by_its_words(encoder: Token
         def document_spans(self, texts: list[str]) -> list[object]:
             return [spans[:2] for spans in encoder.document_spans(texts)]
 
-    (evidence,) = encoded_evidence(encoder, [TEA])
+    (evidence,) = encoded_texts(encoder, [TEA])
     short = SupportChecker([Source(1, evidence)], Short())  # type: ignore[arg-type]
     assert only(short, "Green tea is steeped at 70 degrees.").verdict == "supported"
     assert only(short, "Green tea is steeped at 90 degrees.").verdict == "unsupported"

@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ragqa.matching.late import Encoded, late_matches, noted
+from ragqa.matching.encoded import EncodedText
+from ragqa.matching.late import late_matches, noted
 from ragqa.types import Matches
 
 AXES = np.eye(6, dtype=np.float32)
 
 
-def encoded(text: str, *tokens: tuple[str, int]) -> Encoded:
+def encoded(text: str, *tokens: tuple[str, int]) -> EncodedText:
     """Return a text with tokens: a piece of it, "" for a special one, and the axis that it points along."""
     spans, place = [], 0
     for piece, _ in tokens:
@@ -17,7 +18,7 @@ def encoded(text: str, *tokens: tuple[str, int]) -> Encoded:
         spans.append((place, place + len(piece)) if piece else (0, 0))
         place += len(piece)
     vectors = AXES[[axis for _, axis in tokens]] if tokens else np.zeros((0, 6), np.float32)
-    return Encoded(text, vectors, np.array(spans, np.int32).reshape(-1, 2))
+    return EncodedText(text, vectors, np.array(spans, np.int32).reshape(-1, 2))
 
 
 def found(matches: Matches) -> dict[str, tuple[str | None, float, float]]:

@@ -21,10 +21,10 @@ from ragqa.evaluate.report.content import (
 )
 from ragqa.evaluate.runs import Run
 from ragqa.evaluate.significance import Difference, Mean
-from ragqa.safety.untrusted import for_terminal
+from ragqa.safety.templates import render
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    pass
 
 NOTHING = "–"
 
@@ -41,29 +41,24 @@ def report_html(runs: Sequence[Run], pair: tuple[Run, Run] | None = None, metric
     found = study(runs, pair, metric)
     told = telling(found)
     drawn = _drawn(found, told) if found.metrics else {}
-    page = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            study=found,
-            told=told,
-            warnings=warnings(found),
-            corpora=corpora(found),
-            code_versions=code_versions(found),
-            devices=devices(found),
-            when=_when(found),
-            plots={name: Markup(svg) if svg else None for name, svg in drawn.items()},
-            symbols={
-                where: [Markup(plots.symbol(place, where)) for place in range(len(found.runs))]
-                for where in ("row", "legend")
-            },
-            unpaired=math.comb(len(found.runs), 2) - len(found.differences),
-            most=TELLING,
-            top=TOP,
-        )
-    )
-    # Markup is escaped by then; what turns text around or hides it would do so in a browser too.
-    return for_terminal(page)
+    values = {
+        "study": found,
+        "told": told,
+        "warnings": warnings(found),
+        "corpora": corpora(found),
+        "code_versions": code_versions(found),
+        "devices": devices(found),
+        "when": _when(found),
+        "plots": {name: Markup(svg) if svg else None for name, svg in drawn.items()},
+        "symbols": {
+            where: [Markup(plots.symbol(place, where)) for place in range(len(found.runs))]
+            for where in ("row", "legend")
+        },
+        "unpaired": math.comb(len(found.runs), 2) - len(found.differences),
+        "most": TELLING,
+        "top": TOP,
+    }
+    return render("ragqa.evaluate.report", "page.html", values, filters=_FILTERS)
 
 
 def _drawn(study: Study, told: Sequence[Telling]) -> dict[str, str | None]:
@@ -76,30 +71,6 @@ def _drawn(study: Study, told: Sequence[Telling]) -> dict[str, str | None]:
         "scatter": plots.scatter(study, told),
         "types": plots.distributions(study),
     }
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("ragqa.evaluate.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        value=_value,
-        signed=_signed,
-        interval=_interval,
-        p=_p,
-        ms=_ms,
-        size=_size,
-        verdict=_verdict,
-        money=lambda amount: f"{amount:,.4g}",
-        count=lambda number: f"{number:,}",
-    )
-    return environment
 
 
 def _when(study: Study) -> str:
@@ -146,3 +117,16 @@ def _verdict(difference: Difference) -> str:
         return "not significant"
     better = difference.b if difference.mean.value > 0 else difference.a
     return f"{better} is better"
+
+
+_FILTERS = (
+    ("value", _value),
+    ("signed", _signed),
+    ("interval", _interval),
+    ("p", _p),
+    ("ms", _ms),
+    ("size", _size),
+    ("verdict", _verdict),
+    ("money", lambda amount: f"{amount:,.4g}"),
+    ("count", lambda number: f"{number:,}"),
+)
