@@ -58,16 +58,16 @@ class Pipeline(Searcher):
 
     @cached_property
     def check_source(self) -> TokenSource:
-        """The token vectors by which answers are checked: the embedded encoder's, as the check was fitted.
+        """The token vectors by which answers are checked: those of a model that the check was fitted to.
 
-        A corpus indexed with another checkpoint has none of them, and gets none stored.
+        A corpus indexed with another one has none of them: the default model makes them, and none is stored.
         """
-        from ragqa.encoders.embedded import minilm
+        from ragqa.encoders.embedded.minilm import fitted_to
         from ragqa.encoders.engines import load_encoder
         from ragqa.encoders.tokens import EncoderSettings
         from ragqa.index.token_store import UnstoredTokens
 
-        if self.evidence_source.encoder.identity["model"] == minilm.NAME:
+        if fitted_to(self.evidence_source.encoder.identity) is not None:
             return self.evidence_source
         return UnstoredTokens(load_encoder(EncoderSettings(), self.resources.compute))
 

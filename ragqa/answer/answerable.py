@@ -15,21 +15,13 @@ import numpy as np
 
 from ragqa.answer.evidence import EvidenceReader
 from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.description import Fitted
 from ragqa.encoders.tokens import Vectors
 from ragqa.matching.encoded import EncodedText
 from ragqa.types import ContextBlock, Hit
 
-# How many passages are looked at. Where fewer were found, each that lacks counts as TYPICAL_LEAD behind.
+# How many passages are looked at. Where fewer were found, each that lacks counts as `typical_lead` behind.
 PASSAGES = 10
-TYPICAL_LEAD = 0.15
-
-# A logistic regression over Signals, the intercept first, and the score that 5% of the answerable
-# questions fall below: fitted by `python -m tests.workshop.answerable`, for the embedded encoder.
-WEIGHTS = (-8.86, 12.39, 12.36)
-THRESHOLD = 0.3
-
-# The embedded tokenizer's vocabulary is in order of frequency, and its words begin about here.
-_FIRST_WORD = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +37,14 @@ class Signals:
     lead: float
 
 
-def answerability(question: str, query: Vectors, evidence: Sequence[EncodedText]) -> float:
+def answerability(question: str, query: Vectors, evidence: Sequence[EncodedText], fitted: Fitted) -> float:
     """Return how likely passages answer a question, from 0 to 1, were half of all questions answerable.
 
     `query` is the encoded question, shape (tokens, dimensions), and `evidence` the passages found, best
-    first. 0 where nothing was found.
+    first, both by the model that `fitted` is of. 0 where nothing was found.
     """
-    found = signals(question, query, evidence)
-    return 0.0 if found is None else score(found, WEIGHTS)
+    found = signals(question, query, evidence, fitted)
+    return 0.0 if found is None else score(found, fitted.answerability)
 
 
 def score(found: Signals, weights: Sequence[float]) -> float:
@@ -61,17 +53,17 @@ def score(found: Signals, weights: Sequence[float]) -> float:
     return 1 / (1 + math.exp(-(intercept + match * found.match + lead * found.lead)))
 
 
-def signals(question: str, query: Vectors, evidence: Sequence[EncodedText]) -> Signals | None:
+def signals(question: str, query: Vectors, evidence: Sequence[EncodedText], fitted: Fitted) -> Signals | None:
     """Return what is seen in the first PASSAGES of `evidence`; None where there is nothing to see."""
     parts = [part.vectors for part in evidence[:PASSAGES] if len(part.vectors)]
     if not parts or not len(query):
         return None
     # One product for each passage: so small a one does not wait for other threads, nor for a busy core.
     similarities = np.stack([(part @ query.T).max(axis=0) for part in parts])
-    weights = _rarity(question, len(query))
+    weights = _rarity(question, len(query), fitted.first_word)
     matches = similarities @ weights / weights.sum()
     plain = similarities.mean(axis=1)
-    behind = float((plain.max() - plain).sum()) + TYPICAL_LEAD * (PASSAGES - len(parts))
+    behind = float((plain.max() - plain).sum()) + fitted.typical_lead * (PASSAGES - len(parts))
     return Signals(float(matches.max()), behind / (PASSAGES - 1))
 
 
@@ -82,7 +74,7 @@ def hits_evidence(reader: EvidenceReader, hits: Sequence[Hit]) -> list[EncodedTe
     )
 
 
-def _rarity(question: str, tokens: int) -> Vectors:
+def _rarity(question: str, tokens: int, first_word: int) -> Vectors:
     """Return how much each token counts: the logarithm of its place in the vocabulary, 0 for special ones.
 
     Another encoder than the embedded one cuts a question otherwise: there every token counts the same.
@@ -91,6 +83,6 @@ def _rarity(question: str, tokens: int) -> Vectors:
     words = np.array([end > start for start, end in encoded.offsets])
     if len(words) != tokens or not words.any():
         return np.ones(tokens, np.float32)
-    places = np.maximum(encoded.ids, _FIRST_WORD) / (_FIRST_WORD / 2)
+    places = np.maximum(encoded.ids, first_word) / (first_word / 2)
     rarity: Vectors = (np.log(places) * words).astype(np.float32)
     return rarity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ragqa.answer.answerable import THRESHOLD, answerability, hits_evidence
+from ragqa.answer.answerable import answerability, hits_evidence
 from ragqa.answer.context import Budget, assemble, assemble_sentences, whole
 from ragqa.answer.conversation import history_text
 from ragqa.answer.evidence import EvidenceReader
@@ -16,6 +16,8 @@ from ragqa.answer.prompts import load_prompt, render_prompt
 from ragqa.answer.request import ModelRequest
 from ragqa.answer.support import Source, SupportChecker
 from ragqa.config import Config
+from ragqa.encoders.embedded.description import Fitted
+from ragqa.encoders.embedded.minilm import fitted_to
 from ragqa.encoders.tokens import TokenEncoder
 from ragqa.errors import UsageError
 from ragqa.index.token_store import TokenSource
@@ -31,7 +33,8 @@ class Preparation:
     """Prepares requests as `config` says.
 
     `evidence_source` returns the token vectors by which sentences are scored, `check_source` those by
-    which answers are checked; both are called when they are needed, since they load an encoder.
+    which answers are checked, of a model to which something was fitted. Both are called when they are needed,
+    since they load an encoder.
     """
 
     def __init__(
@@ -90,9 +93,11 @@ class Preparation:
             with timed(timings, "check"):
                 source = self._check_source()
                 checking = reader if source is self._evidence_source() else EvidenceReader(lambda: source)
-                hopeless = self._unanswerable(result, checking, source)
+                fitted = fitted_to(source.encoder.identity)
+                assert fitted is not None, "whoever gives the source sees to it"
+                hopeless = self._unanswerable(result, checking, source, fitted)
                 if check and not hopeless:
-                    support = checker(context, checking, source.encoder)
+                    support = checker(context, checking, source.encoder, fitted)
         return ModelRequest(
             search=result,
             context=context,
@@ -125,23 +130,30 @@ class Preparation:
             return assemble_sentences(result.hits, budget, result.question, reader.rank)
         return assemble(result.hits, budget)
 
-    def _unanswerable(self, result: SearchResult, reader: EvidenceReader, source: TokenSource) -> bool:
+    def _unanswerable(
+        self, result: SearchResult, reader: EvidenceReader, source: TokenSource, fitted: Fitted
+    ) -> bool:
         """Tell whether the config wants the question refused for what was found."""
         if self._config.refuse is False:
             return False
-        threshold = THRESHOLD if self._config.refuse == "auto" else self._config.refuse
+        threshold = fitted.refuse_below if self._config.refuse == "auto" else self._config.refuse
         (query,) = source.encoder.encode_queries([result.question])
-        return answerability(result.question, query, hits_evidence(reader, result.hits)) < threshold
+        return answerability(result.question, query, hits_evidence(reader, result.hits), fitted) < threshold
 
 
-def checker(context: Context, reader: EvidenceReader, encoder: TokenEncoder) -> SupportChecker:
-    """Return what checks an answer against the context; `reader` reads vectors that `encoder` made."""
+def checker(
+    context: Context, reader: EvidenceReader, encoder: TokenEncoder, fitted: Fitted
+) -> SupportChecker:
+    """Return what checks an answer against the context; `reader` reads vectors that `encoder` made.
+
+    `fitted` is what was fitted to it.
+    """
     evidence = reader.read([whole(block) for block in context.blocks])
     sources = [
         Source(block.number, read, " > ".join((block.first.title, *block.first.headings)))
         for block, read in zip(context.blocks, evidence, strict=True)
     ]
-    return SupportChecker(sources, encoder)
+    return SupportChecker(sources, encoder, fitted)
 
 
 def scored_sentences(question: str, context: Context, reader: EvidenceReader) -> Sequence[Candidate]:

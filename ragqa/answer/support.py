@@ -21,13 +21,12 @@ from ragqa.answer.citations import cited_numbers
 from ragqa.answer.claims import Word, akin, claims_nothing, content_words, heads, unmarked
 from ragqa.answer.evidence import TITLE, TITLE_SHARE
 from ragqa.answer.sentences import Span, split_sentences
+from ragqa.encoders.embedded.description import Fitted
 from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.index.maxsim import best_matches, offsets_of
 from ragqa.matching.encoded import EncodedText
 from ragqa.types import CheckedSentence, Verdict
 
-# Cosines of words that have nothing in common, and of a word and itself elsewhere: 0 and 1 in what follows.
-UNRELATED, SAME = 0.3, 0.9
 # Where the place that supports a sentence is looked for, a number or name counts for so many other words.
 SPECIFIC = 2.0
 # More numbers or names that are lacking say no more.
@@ -58,15 +57,17 @@ class SupportModel:
     weights: Features
     intercept: float
 
+    @classmethod
+    def of(cls, fitted: Fitted) -> SupportModel:
+        """Return the model that was fitted to an encoder's vectors."""
+        return cls(Features(*fitted.support), fitted.support_intercept)
+
     def support(self, features: Features) -> float:
         """Return the support, from 0 to 1."""
         logit = self.intercept + sum(map(operator.mul, self.weights, features))
         return 1 / (1 + math.exp(-max(min(logit, 30.0), -30.0)))
 
 
-# Fitted by `python -m tests.workshop.support` to statements on XQuAD and NQ passages, right and wrong ones
-# weighing the same.
-MODEL = SupportModel(Features(similar=4.45, said=1.82, numbers=-3.32, names=-3.74), intercept=-2.89)
 SUPPORTED = 0.5
 
 
@@ -83,8 +84,8 @@ class Source:
 class Claim:
     """What a sentence says, compared with the parts of all sources.
 
-    `similar` and `said` have shape (parts, words): MaxSim of each content word, UNRELATED to SAME as 0 to
-    1, and 1 where the part has the word.
+    `similar` and `said` have shape (parts, words): MaxSim of each content word, as 0 to 1 from unrelated
+    words to the same one, and 1 where the part has the word.
     """
 
     words: Sequence[Word]
@@ -108,12 +109,13 @@ class SupportChecker:
     """Checks the sentences of an answer against the blocks of its context.
 
     Nothing in it changes, so any thread may use it. Sentences are encoded as documents, because some
-    checkpoints cut questions off early.
+    checkpoints cut questions off early. `fitted` is what was fitted to the encoder.
     """
 
-    def __init__(self, sources: Sequence[Source], encoder: TokenEncoder, model: SupportModel = MODEL) -> None:
+    def __init__(self, sources: Sequence[Source], encoder: TokenEncoder, fitted: Fitted) -> None:
         self._encoder = encoder
-        self._model = model
+        self._fitted = fitted
+        self._model = SupportModel.of(fitted)
         self._blocks: dict[int, _Block] = {}
         rows: list[Vectors] = []
         for source in sources:
@@ -165,7 +167,8 @@ class SupportChecker:
         cosines = (
             best_matches(vectors, self._vectors, self._offsets) @ (share / np.maximum(counts, 1)[:, None]).T
         )
-        similar = np.where(counts > 0, np.clip((cosines - UNRELATED) / (SAME - UNRELATED), 0, 1), said)
+        unrelated, same = self._fitted.unrelated, self._fitted.same
+        similar = np.where(counts > 0, np.clip((cosines - unrelated) / (same - unrelated), 0, 1), said)
         return Claim(words, similar, said)
 
     def _checked(self, text: str, span: Span, claim: Claim) -> CheckedSentence:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.description import EmbeddedModel
 from ragqa.encoders.hub import load, pair, quieten, weights_of
 from ragqa.encoders.tokens import EncoderSettings, Remembered, Spans, Vectors, spans_of
 from ragqa.errors import require
@@ -37,7 +38,7 @@ class SentenceTransformersEncoder:
         if checkpoint is None:
             weights = weights_of(self._queries, settings.model, revision)
             dimensions = int(self.encode_queries(["size"])[0].shape[1])
-            checkpoint = minilm.Checkpoint(settings.model, weights, dimensions)
+            checkpoint = EmbeddedModel(settings.model, weights, dimensions)
         self.dimensions = checkpoint.dimensions
         self.identity = minilm.identity(settings.document_tokens, checkpoint)
 
@@ -144,7 +145,7 @@ def load_multi_vector(model: str, device: str, revision: str | None = None) -> M
     return load(MultiVectorEncoder, "ColBERT checkpoint", model, device, revision)
 
 
-def _load_embedded(checkpoint: minilm.Checkpoint, device: str) -> MultiVectorEncoder:
+def _load_embedded(checkpoint: EmbeddedModel, device: str) -> MultiVectorEncoder:
     """Return the embedded model as a multi-vector encoder that gives the mean of its vectors as well."""
     from safetensors.torch import load_file
 
@@ -175,7 +176,7 @@ def _load_embedded(checkpoint: minilm.Checkpoint, device: str) -> MultiVectorEnc
     )
 
 
-def _projection(checkpoint: minilm.Checkpoint) -> list[Any]:
+def _projection(checkpoint: EmbeddedModel) -> list[Any]:
     """Return the layer between hidden states and token vectors, where a checkpoint has one."""
     weights = minilm.projection(checkpoint)
     if weights is None:

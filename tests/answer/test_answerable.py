@@ -1,26 +1,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ragqa.answer.answerable import (
-    PASSAGES,
-    THRESHOLD,
-    TYPICAL_LEAD,
-    Signals,
-    answerability,
-    hits_evidence,
-    score,
-    signals,
-)
+from ragqa.answer import answerable
+from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score
 from ragqa.answer.evidence import EvidenceReader
 from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.minilm import FITTED
 from ragqa.encoders.tokens import Vectors
 from ragqa.matching.encoded import EncodedText
 from ragqa.pipeline import Pipeline
+
+answerability = partial(answerable.answerability, fitted=FITTED)
+signals = partial(answerable.signals, fitted=FITTED)
 
 
 @pytest.fixture(params=["default", "fts"])
@@ -50,7 +47,7 @@ def one_vector_each(question: str) -> Vectors:
     "question", ["How warm is green tea steeped?", "what mends a flat tyre", "when to water tomatoes"]
 )
 def test_a_question_that_a_passage_answers_is_answerable(pipeline: Pipeline, question: str) -> None:
-    assert judged(pipeline, question) > THRESHOLD
+    assert judged(pipeline, question) > FITTED.refuse_below
 
 
 @pytest.mark.parametrize(
@@ -58,7 +55,7 @@ def test_a_question_that_a_passage_answers_is_answerable(pipeline: Pipeline, que
 )
 def test_one_that_shares_a_word_with_a_passage_is_not(pipeline: Pipeline, question: str) -> None:
     assert pipeline.search(question).hits
-    assert judged(pipeline, question) < THRESHOLD
+    assert judged(pipeline, question) < FITTED.refuse_below
 
 
 def test_nothing_found_answers_nothing() -> None:
@@ -75,7 +72,7 @@ def test_signals_as_worked_out_by_hand() -> None:
     assert found is not None
     assert found.match == pytest.approx(0.75)
     # The other passage is 0.25 behind, and eight places are empty.
-    assert found.lead == pytest.approx((0.25 + 8 * TYPICAL_LEAD) / 9)
+    assert found.lead == pytest.approx((0.25 + 8 * FITTED.typical_lead) / 9)
 
 
 def test_a_rare_word_counts_more_than_a_frequent_one() -> None:

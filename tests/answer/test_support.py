@@ -14,6 +14,7 @@ from ragqa.answer.refusal import REFUSAL
 from ragqa.answer.sentences import answer_sentences
 from ragqa.answer.support import Source, SupportChecker
 from ragqa.encoders.device import Compute
+from ragqa.encoders.embedded.minilm import FITTED
 from ragqa.encoders.engines import load_encoder
 from ragqa.encoders.tokens import EncoderSettings, TokenEncoder
 from ragqa.matching.encoded import encoded_texts
@@ -37,7 +38,7 @@ def checker(encoder: TokenEncoder) -> SupportChecker:
     evidence = encoded_texts(encoder, [COFFEE, TEA, BICYCLE])
     titles = ("Making coffee", "Brewing tea", "Repairing a Peugeot bicycle")
     return SupportChecker(
-        [Source(*parts) for parts in zip((1, 2, 3), evidence, titles, strict=True)], encoder
+        [Source(*parts) for parts in zip((1, 2, 3), evidence, titles, strict=True)], encoder, FITTED
     )
 
 
@@ -143,7 +144,7 @@ def test_any_thread_may_check(checker: SupportChecker) -> None:
 
 
 def test_without_passages_nothing_is_supported(encoder: TokenEncoder) -> None:
-    checked = only(SupportChecker([], encoder), "Green tea is steeped at 70 degrees [1].")
+    checked = only(SupportChecker([], encoder, FITTED), "Green tea is steeped at 70 degrees [1].")
     assert (checked.verdict, checked.support, checked.best, checked.by_block) == (
         "unsupported",
         0.0,
@@ -154,7 +155,7 @@ def test_without_passages_nothing_is_supported(encoder: TokenEncoder) -> None:
 
 def test_a_passage_without_words_supports_nothing(encoder: TokenEncoder) -> None:
     sources = [Source(1, *encoded_texts(encoder, ["---"]))]
-    assert only(SupportChecker(sources, encoder), "Green tea is steeped [1].").support < 0.5
+    assert only(SupportChecker(sources, encoder, FITTED), "Green tea is steeped [1].").support < 0.5
 
 
 def test_what_is_cut_off_before_it_is_encoded_counts_by_its_words(encoder: TokenEncoder) -> None:
@@ -171,7 +172,7 @@ def test_what_is_cut_off_before_it_is_encoded_counts_by_its_words(encoder: Token
             return [spans[:2] for spans in encoder.document_spans(texts)]
 
     (evidence,) = encoded_texts(encoder, [TEA])
-    short = SupportChecker([Source(1, evidence)], Short())  # type: ignore[arg-type]
+    short = SupportChecker([Source(1, evidence)], Short(), FITTED)  # type: ignore[arg-type]
     assert only(short, "Green tea is steeped at 70 degrees.").verdict == "supported"
     assert only(short, "Green tea is steeped at 90 degrees.").verdict == "unsupported"
 

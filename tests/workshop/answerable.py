@@ -14,10 +14,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ragqa.answer.answerable import PASSAGES, THRESHOLD, WEIGHTS, Signals, hits_evidence, score, signals
+from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score, signals
 from ragqa.answer.evidence import EvidenceReader, rank_sentences
 from ragqa.cli import show
 from ragqa.cli.run import run
+from ragqa.encoders.embedded.minilm import FITTED
 from ragqa.evaluate.answers import contains_answer
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet, load_questions
 from ragqa.operations.corpus import build_index
@@ -28,7 +29,7 @@ from tests.workshop.fitting import Collections, Column, Seed, Transfer, is_fitte
 # What is asked of a corpus, and what an answerable and each unanswerable kind weighs in the fit.
 ANSWERABLE, REMOVED, FOREIGN, OWN = "answerable", "removed", "foreign", "unanswerable"
 SHARES = {ANSWERABLE: 0.5, REMOVED: 0.4, FOREIGN: 0.1}
-# Wrong refusals: those that THRESHOLD is chosen for, and those that the curve shows.
+# Wrong refusals: those that `refuse_below` is chosen for, and those that the curve shows.
 WRONG = 0.05
 CURVE = (0.02, 0.05, 0.1)
 # Enough hits that PASSAGES remain without the relevant documents.
@@ -116,7 +117,7 @@ def _case(
 ) -> Case | None:
     (query,) = pipeline.check_source.encoder.encode_queries([question])
     evidence = hits_evidence(reader, hits)
-    seen = signals(question, query, evidence)
+    seen = signals(question, query, evidence, FITTED)
     if seen is None:
         return None
     sentences = [sentence for part in evidence for sentence in rank_sentences(question, query, part)]
@@ -198,10 +199,10 @@ def table(
         asked = _foreign(others, foreign, seed)
         cases += cases_of(sets[text].name, sets[text].questions, asked, db, text in (transfer or []))
     model = fit([case for case in cases if case.fitted])
-    print(f"WEIGHTS = {model.weights}")
-    print(f"THRESHOLD = {model.threshold}")
-    if (model.weights, model.threshold) != (WEIGHTS, THRESHOLD):
-        print(f"That is not what is shipped: {WEIGHTS}, {THRESHOLD}.")
+    print(f"answerability={model.weights}")
+    print(f"refuse_below={model.threshold}")
+    if (model.weights, model.threshold) != (FITTED.answerability, FITTED.refuse_below):
+        print(f"That is not what is shipped: {FITTED.answerability}, {FITTED.refuse_below}.")
     print(f"The best sentence alone: refused below {model.sentence_threshold:.3f}.\n")
     for line in report([case for case in cases if not case.fitted], model):
         print(line)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragqa.answer.answerable import THRESHOLD, WEIGHTS, Signals
+from ragqa.answer.answerable import Signals
+from ragqa.encoders.embedded.minilm import FITTED
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import JudgedQuestion
 from tests.conftest import needs_sklearn
@@ -137,8 +138,8 @@ def test_the_command_prints_constants_and_a_table(
     path.write_text("\n".join(map(json.dumps, rows)))
     table([f"{path}={db}"], transfer=None, sample=500, foreign=10)
     printed = capsys.readouterr().out
-    assert re.match(r"WEIGHTS = \(-[\d.]+, [\d.]+, [\d.]+\)\nTHRESHOLD = 0\.\d+\n", printed)
-    assert f"not what is shipped: {WEIGHTS}, {THRESHOLD}." in printed
+    assert re.match(r"answerability=\(-[\d.]+, [\d.]+, [\d.]+\)\nrefuse_below=0\.\d+\n", printed)
+    assert f"not what is shipped: {FITTED.answerability}, {FITTED.refuse_below}." in printed
     assert "| asked | removed (" in printed
     with pytest.raises(UsageError, match="is not QUESTIONS=CORPUS"):
         table(["asked.jsonl"])

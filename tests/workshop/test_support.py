@@ -11,7 +11,7 @@ from statistics import fmean
 import pytest
 
 from ragqa.answer.claims import content_words, unmarked
-from ragqa.answer.support import MODEL, Claim, Features, SupportChecker
+from ragqa.answer.support import Claim, Features, SupportChecker
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import JudgedQuestion
 from ragqa.operations.corpus import build_index
@@ -30,6 +30,7 @@ from tests.workshop.statements import (
 )
 from tests.workshop.support import (
     EXTRACTED,
+    SHIPPED,
     TOO_FEW,
     Checked,
     Collection,
@@ -147,7 +148,7 @@ def test_a_question_whose_passage_was_not_found_makes_none() -> None:
 
 def test_statements_on_the_notes_get_their_verdicts(folder: Path, db: Path) -> None:
     collection = read_collection(folder / "questions.jsonl", db, None)
-    table = {row.kind: row for row in rows(collection.checked, MODEL)}
+    table = {row.kind: row for row in rows(collection.checked, SHIPPED)}
     assert table[VERBATIM].warned == table["answer of extractive"].warned == 0
     assert table[VERBATIM].verdict == 1
     assert table["number altered, verbatim"].warned == 1
@@ -158,7 +159,7 @@ def test_statements_on_the_notes_get_their_verdicts(folder: Path, db: Path) -> N
 def test_what_is_measured_is_what_is_shipped(folder: Path, db: Path) -> None:
     collection = read_collection(folder / "questions.jsonl", db, None)
     measured = {
-        one.statement.text: {number: MODEL.support(features) for number, features in one.by_block.items()}
+        one.statement.text: {number: SHIPPED.support(features) for number, features in one.by_block.items()}
         for one in collection.checked
         if one.statement.kind == EXTRACTED
     }
@@ -196,7 +197,7 @@ ALTERED = checked("number altered", "unsupported", Features(0.9, 0.9, 2, 0), Fea
 
 
 def test_the_precision_of_warnings_is_that_of_as_many_right_statements() -> None:
-    right, altered = rows([*RIGHT, *ALTERED, *checked(VERBATIM, "supported", Features(1, 1, 0, 0))], MODEL)[
+    right, altered = rows([*RIGHT, *ALTERED, *checked(VERBATIM, "supported", Features(1, 1, 0, 0))], SHIPPED)[
         ::2
     ]
     assert (altered.kind, altered.statements, altered.warned) == ("number altered", 2, 0.5)
@@ -207,7 +208,7 @@ def test_the_precision_of_warnings_is_that_of_as_many_right_statements() -> None
 
 def test_a_summary_has_recall_and_the_precision_of_as_many_right_as_wrong() -> None:
     right = [*RIGHT, *checked(VERBATIM, "supported", Features(1, 1, 0, 0), Features(1, 1, 0, 0))]
-    found = summary([*right, *ALTERED, *checked(EXTRACTED, "supported", Features(0, 0, 0, 0))], MODEL)
+    found = summary([*right, *ALTERED, *checked(EXTRACTED, "supported", Features(0, 0, 0, 0))], SHIPPED)
     assert found is not None
     assert (found.wrong, found.right) == (0.5, 0.25)
     assert (found.recall, found.precision) == (0.5, pytest.approx(0.5 / 0.75))
@@ -218,7 +219,7 @@ def test_a_summary_has_recall_and_the_precision_of_as_many_right_as_wrong() -> N
 @pytest.mark.parametrize("group", ["right", "wrong", "none"])
 def test_too_few_statements_have_no_summary(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     held_out = [replace(one, fitted=False) for one in {"right": RIGHT, "wrong": ALTERED, "none": []}[group]]
-    assert summary(held_out, MODEL) is None
+    assert summary(held_out, SHIPPED) is None
     report([Collection("small", [*RIGHT * 5, *ALTERED * 5, *held_out], 0.0)])
     said = capsys.readouterr().out
     assert f"Shipped, warned of in small: {TOO_FEW}." in said
@@ -274,7 +275,7 @@ def test_most_altered_numbers_and_few_right_statements_of_xquad_are_doubted(
     build_index(pipeline)
     pipeline.close()
     collection = read_collection(folder / "questions.jsonl", db, 30, seed=1)
-    table = {row.kind: row for row in rows(collection.checked, MODEL)}
+    table = {row.kind: row for row in rows(collection.checked, SHIPPED)}
     assert table[VERBATIM].warned == table["answer of extractive"].warned == 0
     assert table[OWN_WORDS].warned <= 0.25
     altered = [row.warned for kind, row in table.items() if "altered" in kind]

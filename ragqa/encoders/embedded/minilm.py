@@ -11,11 +11,11 @@ import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragqa.encoders.embedded.description import EmbeddedModel, Fitted
 from ragqa.errors import RagqaError
 
 if TYPE_CHECKING:
@@ -42,28 +42,29 @@ DIMENSIONS = 384
 MAX_TOKENS = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The embedded model with or without its adapter.
-
-    `name` and `weights` are what an index notes of it, `dimensions` are those of a token vector.
-    """
-
-    name: str
-    weights: str
-    dimensions: int
-
-    @property
-    def adapted(self) -> bool:
-        return self.weights != WEIGHTS_SHA256
-
-
-ZERO_SHOT = Checkpoint("all-MiniLM-L6-v2", WEIGHTS_SHA256, DIMENSIONS)
-ADAPTED = Checkpoint("all-MiniLM-L6-v2 adapted", ADAPTER_SHA256, 256)
+# To the token vectors of ZERO_SHOT.
+FITTED = Fitted(
+    answerability=(-8.86, 12.39, 12.36),
+    refuse_below=0.3,
+    typical_lead=0.15,
+    first_word=2000,
+    support=(4.45, 1.82, -3.32, -3.74),
+    support_intercept=-2.89,
+    unrelated=0.3,
+    same=0.9,
+)
+ZERO_SHOT = EmbeddedModel("all-MiniLM-L6-v2", WEIGHTS_SHA256, DIMENSIONS, fitted=FITTED)
+ADAPTED = EmbeddedModel("all-MiniLM-L6-v2 adapted", ADAPTER_SHA256, 256, adapted=True)
 # What the name "embedded" stands for.
 DEFAULT = ZERO_SHOT
 CHECKPOINTS = {"embedded": DEFAULT, "embedded-zero-shot": ZERO_SHOT, "embedded-adapted": ADAPTED}
 NAME = DEFAULT.name
+
+
+def fitted_to(identity: Mapping[str, Any]) -> Fitted | None:
+    """Return what was fitted to the vectors of the encoder with this identity; None where nothing was."""
+    found = (known for known in (ZERO_SHOT, ADAPTED) if known.weights == identity.get("weights"))
+    return next((known.fitted for known in found), None)
 
 
 def folder() -> Path:
@@ -86,7 +87,7 @@ def verified_folder() -> Path:
     return folder()
 
 
-def verified_weights(checkpoint: Checkpoint) -> Path:
+def verified_weights(checkpoint: EmbeddedModel) -> Path:
     """Return the safetensors file with a checkpoint's weights, after checking that it is what it should be.
 
     The adapter is merged into the official weights once, and the result kept in the cache. Raises
@@ -131,7 +132,7 @@ def adapter() -> Tensors:
     return dict(_tensors(ADAPTER.read_bytes(), "<f2"))
 
 
-def projection(checkpoint: Checkpoint) -> NDArray[np.float32] | None:
+def projection(checkpoint: EmbeddedModel) -> NDArray[np.float32] | None:
     """Return the layer that makes token vectors of hidden states, shape (dimensions, DIMENSIONS), or None."""
     import numpy as np
 
@@ -216,7 +217,7 @@ def tokenizer() -> Tokenizer:
     return loaded
 
 
-def identity(document_tokens: int, checkpoint: Checkpoint = DEFAULT) -> dict[str, Any]:
+def identity(document_tokens: int, checkpoint: EmbeddedModel = DEFAULT) -> dict[str, Any]:
     """Return what decides a checkpoint's token vectors, with documents cut at `document_tokens` (0: not)."""
     return {
         "model": checkpoint.name,
