@@ -96,9 +96,9 @@ class Pipeline(Searcher):
 
     def context(self, question: str, model: str | None = None) -> tuple[SearchResult, Context]:
         """Return the search and the context that `model` would be given; without one, a roomy context."""
-        from ragqa.answer.models import ROOMY_FIT, find_model, fit
+        from ragqa.answer.models import ROOMY_FIT, find_model, prepare_model
 
-        fitting = fit(find_model(model)) if model else ROOMY_FIT
+        fitting = prepare_model(find_model(model)) if model else ROOMY_FIT
         with self.snapshot():
             result = self.search(question)
             return result, self.preparation.context(result, fitting, model or "the model")

@@ -88,12 +88,12 @@ def stand_alone(
     The first question of a conversation stays as it is.
     """
     from ragqa.answer.extractive import Extractive
-    from ragqa.answer.models import fit
+    from ragqa.answer.models import prepare_model
 
     if not conversation.turns:
         return question
     if not isinstance(model, Extractive):
-        fitting = fit(model)
+        fitting = prepare_model(model)
         # SmolLM2-135M answered, or repeated its instructions: it wrote no question for any of 20 follow-ups,
         # in 5 seconds each. Joined by the rule, the right note came first for 14 of them and second for 5.
         if fitting.window is None:

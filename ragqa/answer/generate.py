@@ -144,10 +144,10 @@ def _pieces(
 
 def _is_in_process(model: llm.Model) -> bool:
     """Tell whether a model is loaded in this process, where it cannot do two things at once."""
-    from ragqa.answer.models import fit
+    from ragqa.answer.models import prepare_model
 
     # Not `is_remote`: of a plugin of which neither is known the next question should not have to wait.
-    return fit(model).window is not None
+    return prepare_model(model).window is not None
 
 
 def _wait_for(model: llm.Model) -> None:

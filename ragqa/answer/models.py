@@ -87,7 +87,7 @@ def check_options(model: llm.Model, options: Mapping[str, Any]) -> dict[str, Any
     return dict(options)
 
 
-def fit(model: llm.Model) -> Fit:
+def prepare_model(model: llm.Model) -> Fit:
     """Return what suits `model`, opening it with a larger window where its plugin would open a tiny one."""
     llama = _open_llama(model)
     if llama is None:

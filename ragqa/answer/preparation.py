@@ -11,7 +11,7 @@ from ragqa.answer.conversation import history_text
 from ragqa.answer.evidence import EvidenceReader
 from ragqa.answer.extractive import Candidate, Extractive
 from ragqa.answer.limits import TimeLimits
-from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS, Fit, fit
+from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS, Fit, prepare_model
 from ragqa.answer.prompts import load_prompt, render_prompt
 from ragqa.answer.request import ModelRequest
 from ragqa.answer.support import Source, SupportChecker
@@ -58,7 +58,7 @@ class Preparation:
 
         Raises UsageError when the config's prompt is not there or cannot be filled.
         """
-        template = self._template(fit(model))
+        template = self._template(prepare_model(model))
         return "\n".join(part for part in (template.system, template.prompt) if part)
 
     def context(self, result: SearchResult, fitting: Fit, model: str) -> Context:
@@ -75,7 +75,7 @@ class Preparation:
         check: bool,
     ) -> ModelRequest:
         """Return what `model` is to be sent for `result`, after what was said in `conversation`."""
-        fitting = fit(model)
+        fitting = prepare_model(model)
         template = self._template(fitting)
         timings = dict(result.timings_ms)
         reader = EvidenceReader(self._evidence_source)

@@ -18,6 +18,7 @@ from ragqa.cli.options import (
     Device,
     ModelName,
     ModelOptions,
+    NoLog,
     PromptName,
     Where,
     model_options,
@@ -52,7 +53,7 @@ def chat(
     where: Where = None,
     db: Db = None,
     device: Device = None,
-    no_log: Annotated[bool, typer.Option("--no-log", "-n", help="Do not log to llm's database.")] = False,
+    no_log: NoLog = False,
 ) -> None:
     """Ask questions one after another, follow-up questions among them.
 

@@ -111,7 +111,7 @@ def index(
         bool, typer.Option("--rechunk", help="Cut the documents again as the config says.")
     ] = False,
     drop_unused: Annotated[
-        bool, typer.Option("--drop-unused", help="Delete token vectors that this config does not use.")
+        bool, typer.Option("--drop-unused", help="Delete vectors and indexes that this config does not use.")
     ] = False,
     engine: Engine = "local",
     address: Address = None,
@@ -145,7 +145,7 @@ def index(
     if rechunk:
         show.say(f"{report['rechunked']:,} documents cut again")
     if drop_unused:
-        show.say(f"{report['dropped']:,} passages' unused token vectors deleted")
+        show.say(f"{report['dropped']:,} passages' unused vectors deleted")
 
 
 def build(pipeline: Pipeline, cluster: Cluster | None, label: str, **options: Any) -> dict[str, Any]:

@@ -15,13 +15,15 @@ from ragqa.cli.options import (
     Device,
     Json,
     ModelOptions,
+    Runs,
+    Seed,
     Where,
     config_option,
     model_option,
     model_options,
 )
 from ragqa.cli.question import open_pipelines
-from ragqa.cli.stored import Metrics, Runs
+from ragqa.cli.stored import Metrics
 from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ Qrels = Annotated[Path | None, typer.Option("--qrels", help="Judgements, TREC's 
 Binary = Annotated[bool, typer.Option("--binary", help="Count every grade above 0 as 1.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N questions.")]
 Sample = Annotated[int | None, typer.Option("--sample", min=1, help="Only N questions, drawn with --seed.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.")]
 Workers = Annotated[
     int, typer.Option("--workers", min=1, max=64, help="Calls of a remote model at the same time.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ragqa.cli import completion, show
-from ragqa.cli.options import ConfigName, Db, Device, Json, NoPager, Question, Where
+from ragqa.cli.options import ConfigName, Db, Device, Json, NoPager, Passages, Question, Where
 from ragqa.cli.paging import paged
 from ragqa.cli.question import open_pipeline
 from ragqa.service import forms
@@ -17,7 +17,7 @@ from ragqa.service import forms
 def explain(
     question: Question,
     config: ConfigName = "default",
-    k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 3,
+    k: Passages = 3,
     document: Annotated[
         str | None,
         typer.Option(

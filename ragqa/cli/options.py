@@ -82,6 +82,14 @@ PromptName = Annotated[
         help="concise, detailed, quote-only, or a path to an llm template of your own.",
     ),
 ]
+# How many passages; None: as many as the config says.
+Passages = Annotated[int | None, typer.Option("-k", min=1, help="How many passages.")]
+NoLog = Annotated[bool, typer.Option("--no-log", "-n", help="Do not log to llm's database.")]
+Runs = Annotated[
+    Path | None,
+    typer.Option("--runs", help="The file of runs. Default: $RAGQA_RUNS, else one in your data directory."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show which words matched, as ragqa explain does.")]
 NoPager = Annotated[
     bool, typer.Option("--no-pager", help="Do not show long output through $PAGER on a terminal.")

@@ -21,7 +21,9 @@ from ragqa.cli.options import (
     Json,
     ModelName,
     ModelOptions,
+    NoLog,
     NoPager,
+    Passages,
     PromptName,
     Question,
     Where,
@@ -43,7 +45,7 @@ Timings = Annotated[bool, typer.Option("--timings", help="Say on stderr how long
 def search(
     question: Question,
     config: ConfigName = "default",
-    k: Annotated[int | None, typer.Option("-k", min=1, help="How many passages.")] = None,
+    k: Passages = None,
     where: Where = None,
     db: Db = None,
     device: Device = None,
@@ -139,7 +141,7 @@ def ask(
     where: Where = None,
     db: Db = None,
     device: Device = None,
-    no_log: Annotated[bool, typer.Option("--no-log", "-n", help="Do not log to llm's database.")] = False,
+    no_log: NoLog = False,
     timings: Timings = False,
     json: Json = False,
 ) -> None:

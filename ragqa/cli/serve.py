@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ragqa.cli import show
-from ragqa.cli.options import Db, ModelName, config_option
+from ragqa.cli.options import Db, ModelName, Runs, config_option
 from ragqa.errors import missing_package
 
 NEEDED = ("fastapi", "uvicorn", "starlette")
@@ -41,10 +40,7 @@ def serve(
     rate: Annotated[
         int, typer.Option("--rate", min=1, help="How many requests a minute each address may send.")
     ] = 240,
-    runs: Annotated[
-        Path | None,
-        typer.Option("--runs", help="The file of evaluation runs. Default: $RAGQA_RUNS, else yours."),
-    ] = None,
+    runs: Runs = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve a page to ask questions on, and a JSON API. What is asked is logged nowhere.

@@ -8,10 +8,10 @@ import typer
 
 from ragqa.cli.show import say
 from ragqa.cli.show_answer import marked, print_after
-from ragqa.operations.compare import Comparison
+from ragqa.operations.compare import SideBySide
 
 
-def print_comparison(compared: Comparison) -> None:
+def print_comparison(compared: SideBySide) -> None:
     """Print a table of documents by configs, what each found alone, their overlap, times, and answers."""
     names = list(compared.results)
     width = max(6, *(len(name) for name in names))

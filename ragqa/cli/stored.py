@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragqa.cli import completion, show, show_comparisons, show_runs
-from ragqa.cli.options import Json, model_option
+from ragqa.cli.options import Json, Runs, model_option
 from ragqa.errors import UsageError
 
 if TYPE_CHECKING:
     from ragqa.evaluate.runs import Run
 
-Runs = Annotated[
-    Path | None,
-    typer.Option("--runs", help="The file of runs. Default: $RAGQA_RUNS, else one in your data directory."),
-]
 Metrics = Annotated[
     list[str] | None,
     typer.Option(

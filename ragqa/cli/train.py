@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragqa.cli import show
-from ragqa.cli.options import ConfigName, Db, Device, Json
+from ragqa.cli.options import ConfigName, Db, Device, Json, Seed
 from ragqa.cli.question import open_pipeline
 from ragqa.cli.show_comparisons import difference_json, print_differences
 
@@ -56,7 +56,6 @@ Written = Annotated[int, typer.Option("--written", min=1, help="Passages that a 
 HeldBack = Annotated[
     float, typer.Option("--held-back", min=0.05, max=0.5, help="Share of documents kept for comparing.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the same command's stopped run.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Install a checkpoint that is not better, too.")]
 

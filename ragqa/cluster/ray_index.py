@@ -89,7 +89,7 @@ class Encoding:
 
 
 class RayEngine:
-    """An Engine for the stores of `pipeline`. Use as a context manager: it ends its workers, not the cluster.
+    """A RowEngine for the stores of `pipeline`. A context manager: it ends its workers, not the cluster.
 
     Raises UsageError for a device that only one machine has.
     """

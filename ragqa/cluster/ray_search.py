@@ -44,8 +44,8 @@ class Strategy:
 
 
 @dataclass(frozen=True, slots=True)
-class Searching:
-    """A Job: searchers, and a question to warm them up."""
+class SearchJob:
+    """A Job: the searchers, and a question to warm them up."""
 
     strategies: tuple[Strategy, ...]
     warm_up: str
@@ -76,7 +76,7 @@ class RaySearch:
             return
         # One worker serves all pipelines, and has a GPU where one of them may use it.
         device = next((name for name in ("cuda", "auto") if name in devices), "cpu")
-        pool = make_pool(self.cluster, Searching(_strategies(searchers), warm_up), device)
+        pool = make_pool(self.cluster, SearchJob(_strategies(searchers), warm_up), device)
         try:
             for found in pool.map(batches):
                 yield from found

@@ -45,7 +45,7 @@ class Outcome(Generic[_Value]):
     attempts: int
 
 
-class Gate:
+class SharedPause:
     """Holds back the calls of one model until a time that any of them can put off."""
 
     def __init__(self) -> None:
@@ -60,12 +60,12 @@ class Gate:
                 return
             time.sleep(left)
 
-    def close_for(self, seconds: float) -> None:
+    def begin(self, seconds: float) -> None:
         with self._lock:
             self._open_at = max(self._open_at, time.monotonic() + seconds)
 
 
-def call(action: Callable[[], _Value], retries: Retries, gate: Gate) -> Outcome[_Value]:
+def call(action: Callable[[], _Value], retries: Retries, shared: SharedPause) -> Outcome[_Value]:
     """Return what came of `action`, tried again while what it raises is transient."""
     import tenacity
 
@@ -73,7 +73,7 @@ def call(action: Callable[[], _Value], retries: Retries, gate: Gate) -> Outcome[
 
     def attempt() -> _Value:
         nonlocal attempts
-        gate.wait()
+        shared.wait()
         attempts += 1
         return action()
 
@@ -85,7 +85,7 @@ def call(action: Callable[[], _Value], retries: Retries, gate: Gate) -> Outcome[
         error = state.outcome.exception() if state.outcome else None
         asked = _retry_after(error) if error else None
         seconds = float(doubling(state)) if asked is None else min(asked, LONGEST_PAUSE_S)
-        gate.close_for(seconds)
+        shared.begin(seconds)
         return seconds
 
     trying = tenacity.Retrying(

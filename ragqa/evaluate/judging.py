@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragqa.answer.models import fit
+from ragqa.answer.models import prepare_model
 from ragqa.errors import UsageError
 from ragqa.evaluate.judge import Agreement, Verdict, agreement, grades, judge_absolute, judge_pairwise
 from ragqa.evaluate.runs import Run, labels
@@ -49,7 +49,7 @@ def judge_runs(
             f"There is nothing to judge: that takes {need} (ragqa eval run without --retrieval-only)."
         )
     # A small model's window is opened wide enough here, as for answers.
-    fit(model)
+    prepare_model(model)
     rubric = rubric or ("judge-pairwise" if pairwise else "judge-absolute")
     names = dict(zip((run.info.id for run in answered), labels(answered), strict=True))
     pairs: list[tuple[Run, Run | None]] = (

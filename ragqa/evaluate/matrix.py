@@ -138,7 +138,7 @@ class _Asker:
     ) -> None:
         retries = self.plan.retries
         timely = replace(request, limits=TimeLimits(retries.timeout_s, retries.timeout_s))
-        outcome = call(lambda: timely.send(log=False), retries, cell.gate)
+        outcome = call(lambda: timely.send(log=False), retries, cell.pause)
         self._finish(cell, place, ranking, request, outcome)
 
     def _finish(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ragqa.config import dump_config
 from ragqa.encoders.device import may_have_accelerator, resolve_device
 from ragqa.errors import UsageError
-from ragqa.evaluate.calls import Gate, Retries
+from ragqa.evaluate.calls import Retries, SharedPause
 from ragqa.evaluate.environment import code_version, machine
 from ragqa.evaluate.questions import QuestionSet, unknown_documents
 from ragqa.evaluate.runs import DEPTH, RunKey
@@ -51,7 +51,7 @@ class Cell:
     todo: frozenset[int]
     model: llm.Model | None
     options: Mapping[str, Any]
-    gate: Gate
+    pause: SharedPause
 
 
 def absent_documents(pipelines: Sequence[Pipeline], question_set: QuestionSet) -> dict[str, list[str]]:
@@ -112,7 +112,7 @@ def make_cells(pipelines: Sequence[Pipeline], plan: Plan, store: RunStore) -> li
         else:
             store.join_batch(run, batch)
         todo = frozenset(range(len(plan.question_set.questions))) - store.done(run)
-        cells.append(Cell(run, pipeline, key.depth, todo, model, options, models.gate(model)))
+        cells.append(Cell(run, pipeline, key.depth, todo, model, options, models.pause(model)))
     return cells
 
 
@@ -138,7 +138,7 @@ class _Models:
     def __init__(self, plan: Plan) -> None:
         self.given = plan.options
         self._found: dict[str, llm.Model] = {}
-        self._gates: dict[str, Gate] = {}
+        self._pauses: dict[str, SharedPause] = {}
 
     def get(self, pipeline: Pipeline, wanted: str | None) -> tuple[llm.Model, dict[str, Any]]:
         """Return the model and its options: those given that it has, or else its config's."""
@@ -152,8 +152,8 @@ class _Models:
         given = {key: value for key, value in self.given.items() if key in model.Options.model_fields}
         return model, check_options(model, {**own, **given})
 
-    def gate(self, model: llm.Model | None) -> Gate:
-        return self._gates.setdefault(model.model_id if model else "", Gate())
+    def pause(self, model: llm.Model | None) -> SharedPause:
+        return self._pauses.setdefault(model.model_id if model else "", SharedPause())
 
 
 def _check_options(

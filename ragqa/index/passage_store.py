@@ -67,7 +67,7 @@ class Unstored:
 _unstored: WeakKeyDictionary[object, Unstored] = WeakKeyDictionary()
 
 
-class Engine(Protocol):
+class RowEngine(Protocol):
     """What makes the rows of many passages: other processes, say, or other machines."""
 
     def rows(
@@ -175,7 +175,7 @@ class PassageStore(ABC):
         self,
         on_passages: Callable[[int, int], None] = lambda done, total: None,
         beside: PassageStore | None = None,
-        engine: Engine | None = None,
+        engine: RowEngine | None = None,
     ) -> int:
         """Encode every passage that has no row, longest first, and return how many that were.
 
@@ -220,7 +220,7 @@ class PassageStore(ABC):
         """
         return [self.encode(passages), {}]
 
-    def read(self, passages: Sequence[Passage]) -> dict[int, Row]:
+    def read_or_make(self, passages: Sequence[Passage]) -> dict[int, Row]:
         """Return the rows of `passages`; a missing one is made now, and stored if nobody else writes."""
         found = self.read_stored([passage.rowid for passage in passages])
         foreign = [passage for passage in passages if passage.rowid < 0]

@@ -92,7 +92,7 @@ class TokenStore(PassageStore):
 
     def scores(self, passages: Sequence[Passage], question: Vectors) -> Matrix:
         """Return the MaxSim of each passage with an encoded question, shape (passages,)."""
-        found = self.read(passages)
+        found = self.read_or_make(passages)
         return self.maxsim([found[passage.rowid] for passage in passages], question)
 
     def stored_scores(self, rowids: Sequence[int], question: Vectors) -> Matrix:
@@ -103,12 +103,12 @@ class TokenStore(PassageStore):
 
     def load(self, passages: Sequence[Passage]) -> TokenMatrix:
         """Return the stored vectors of `passages`, in their order, read in one query."""
-        found = self.read(passages)
+        found = self.read_or_make(passages)
         return self.matrix([found[passage.rowid] for passage in passages])
 
     def load_tokens(self, passages: Sequence[Passage]) -> TokenMatrix:
         """Return a vector for each token of `passages`, one that is shared as often as it is shared."""
-        found = self.read(passages)
+        found = self.read_or_make(passages)
         rows = [found[passage.rowid] for passage in passages]
         matrix = self.matrix(rows)
         if self.storage.pool_factor == 1:

@@ -20,7 +20,7 @@ class ComparedDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SideBySide:
     """Results by config, in the order asked for; `answers` by label, where some were asked for."""
 
     question: str
@@ -43,7 +43,7 @@ class Comparison:
 
 def compare(
     question: str, results: Mapping[str, SearchResult], answers: Mapping[str, Answer] | None = None
-) -> Comparison:
+) -> SideBySide:
     """Return the comparison of what several configs found; documents come best mean reciprocal rank first."""
     ranks: dict[str, dict[str, int]] = {}
     titles: dict[str, str] = {}
@@ -55,12 +55,12 @@ def compare(
     documents = tuple(
         ComparedDocument(document_id, titles[document_id], ranks[document_id]) for document_id in order
     )
-    return Comparison(question, results, documents, answers or {})
+    return SideBySide(question, results, documents, answers or {})
 
 
 def ask_all(
     pipelines: Sequence[Pipeline], question: str, k: int, models: Sequence[str | None] = ()
-) -> Comparison:
+) -> SideBySide:
     """Search with every pipeline, and let each of `models` (None: the config's own) answer from each.
 
     A stage's models are loaded by a first search, so that the times compared are those of a question.

@@ -19,7 +19,7 @@ from ragqa.corpus.ingest import (
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
 from ragqa.index.dense_store import DenseStore, stored_embedders
-from ragqa.index.passage_store import Engine, PassageStore, drop_encoders
+from ragqa.index.passage_store import PassageStore, RowEngine, drop_encoders
 from ragqa.index.plaid.plaid_index import drop_plaid, plaid_status
 from ragqa.index.token_store import TokenStore, stored_encoders
 from ragqa.pipeline import Pipeline
@@ -59,7 +59,7 @@ def build_index(
     rechunk: bool = False,
     drop_unused: bool = False,
     on_passages: Callable[[int, int | None], None] = lambda done, total: None,
-    engine: Engine | None = None,
+    engine: RowEngine | None = None,
 ) -> dict[str, Any]:
     """Make everything that the stages of `pipeline` search; return how many passages each one took.
 
@@ -134,7 +134,7 @@ def _with_missing(stored: list[dict[str, Any]], passages: int) -> list[dict[str,
 
 
 def _build(
-    derived: Mapping[str, Derived], on_passages: Callable[[int, int], None], engine: Engine | None
+    derived: Mapping[str, Derived], on_passages: Callable[[int, int], None], engine: RowEngine | None
 ) -> dict[str, int]:
     """Build each stage and return how many passages that took.
 

@@ -306,14 +306,14 @@ def _vectors(passages: Sequence[Passage], stores: _Stores) -> dict[str, Any]:
 
     columns: dict[str, Any] = {}
     if stores.dense is not None:
-        found = stores.dense.read(passages)
+        found = stores.dense.read_or_make(passages)
         rows = {passage.rowid: found[passage.rowid] for passage in passages}
         matrix = stores.dense.matrix_of(rows)
         numbers = (matrix.rows * matrix.scales[:, None]).astype(np.float16)
         columns[layout.DENSE] = pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()), numbers.shape[1])
         columns.update(zip(layout.DENSE_CODES, zip(*rows.values(), strict=True), strict=True))
     if stores.tokens is not None:
-        found = stores.tokens.read(passages)
+        found = stores.tokens.read_or_make(passages)
         packed = [found[passage.rowid] for passage in passages]
         columns.update(zip(layout.TOKEN_CODES, zip(*packed, strict=True), strict=True))
         if stores.multivector:

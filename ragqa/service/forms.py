@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ragqa.types import Answer, CheckedSentence, Context, Hit, SearchResult
 
 if TYPE_CHECKING:
-    from ragqa.operations.compare import Comparison
+    from ragqa.operations.compare import SideBySide
     from ragqa.types import Explanation, Matches
 
 
@@ -93,7 +93,7 @@ def sentence_json(sentence: CheckedSentence) -> dict[str, Any]:
     }
 
 
-def comparison_json(compared: Comparison) -> dict[str, Any]:
+def comparison_json(compared: SideBySide) -> dict[str, Any]:
     """Return the documented form of `compare --json`."""
     names = list(compared.results)
     return {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragqa.answer.extractive import MODEL_ID as EXTRACTIVE
 from ragqa.answer.extractive import Extractive
-from ragqa.answer.models import find_model, fit, is_remote, list_models
+from ragqa.answer.models import find_model, is_remote, list_models, prepare_model
 from ragqa.service.events import Stopped, go_on
 from ragqa.service.waiting import held
 
@@ -75,7 +75,7 @@ class Models:
                 model = find_model(name)
                 if model.model_id not in self._by_id:
                     # What runs in this process is opened here, and so only once.
-                    fit(model)
+                    prepare_model(model)
                     self._by_id[model.model_id] = Served(model)
                 self._by_name[name] = self._by_id[model.model_id]
             return self._by_name[name]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ragqa.train.pairs import HEADINGS
 from ragqa.train.training import Trained, TrainingSettings
-from ragqa.train.trial import Comparison
+from ragqa.train.trial import QualityChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class TrainReport:
     held_back_pairs: int
     between: int
     trained: Trained
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[QualityChange, ...]
     better: bool
     installed: bool
     seconds: Mapping[str, float]

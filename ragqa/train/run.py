@@ -47,8 +47,8 @@ from ragqa.train.settings import colbert_model, with_model
 from ragqa.train.training import Trained, check_installed, train_model
 from ragqa.train.trial import (
     MOST_PASSAGES,
-    Comparison,
     Progress,
+    QualityChange,
     Rival,
     compare_configs,
     compare_held_back,
@@ -119,7 +119,7 @@ class _Run:
         self._begin()
         material: _Material = self._step("pairs", self._material)
         trained: Trained = self._step("training", lambda: self._trained(material))
-        comparisons: list[Comparison] = self._step("comparison", lambda: self._comparisons(material))
+        comparisons: list[QualityChange] = self._step("comparison", lambda: self._comparisons(material))
         better = is_better(comparisons[0], comparisons[1] if len(comparisons) > 1 else None)
         report = TrainReport(
             folder=folder,
@@ -279,7 +279,7 @@ class _Run:
         _write(self.work / "trained.json", asdict(trained))
         return trained
 
-    def _comparisons(self, material: _Material) -> list[Comparison]:
+    def _comparisons(self, material: _Material) -> list[QualityChange]:
         # In this process another checkpoint may have been loaded from the same place before.
         engines.forget()
         found = [self._kept(self.work / "held-back.json", lambda: self._held_back(material))]
@@ -288,7 +288,7 @@ class _Run:
             found.append(self._kept(self.work / "asked.json", lambda: self._asked(asked)))
         return found
 
-    def _held_back(self, material: _Material) -> Comparison:
+    def _held_back(self, material: _Material) -> QualityChange:
         base, name = Path(self.base).name, self.request.folder.name
         encoders = [
             engines.load_encoder(EncoderSettings(model=self.base), self.compute, self.revision),
@@ -297,7 +297,7 @@ class _Run:
         names = (base if base != name else f"{base} before", name)
         return compare_held_back(encoders, names, material.held_back, material.rivals, self.progress)
 
-    def _asked(self, questions: QuestionSet) -> Comparison:
+    def _asked(self, questions: QuestionSet) -> QualityChange:
         before = self.pipeline.config
         configs = [before, with_model(before, self._model(), self.request.folder.name)]
         return compare_configs(configs, self.pipeline.corpus, questions, self.work, self.progress)
@@ -305,7 +305,7 @@ class _Run:
     def _model(self) -> Path:
         return self.work.resolve() / "model"
 
-    def _kept(self, path: Path, make: Callable[[], Comparison]) -> Comparison:
+    def _kept(self, path: Path, make: Callable[[], QualityChange]) -> QualityChange:
         """Return the comparison in a file, made first where there is none."""
         kept = _read(path)
         if kept is not None:
@@ -339,7 +339,7 @@ class _Run:
         return result
 
 
-def said(comparison: Comparison) -> str:
+def said(comparison: QualityChange) -> str:
     """Return a comparison as a sentence."""
     one = comparison.difference
     return (
@@ -366,10 +366,10 @@ def _writer(source: str) -> llm.Model:
     return find_model(source.removeprefix(MODEL))
 
 
-def _comparison(data: dict[str, Any]) -> Comparison:
+def _comparison(data: dict[str, Any]) -> QualityChange:
     difference = data["difference"]
     found = Difference(**{**difference, "mean": Mean(**difference["mean"])})
-    return Comparison(data["questions"], data["before"], data["after"], found)
+    return QualityChange(data["questions"], data["before"], data["after"], found)
 
 
 def _read(path: Path) -> Any:

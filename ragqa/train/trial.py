@@ -41,7 +41,7 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class QualityChange:
     """The means of one metric before and after, and the paired difference, after less before."""
 
     questions: str
@@ -50,7 +50,7 @@ class Comparison:
     difference: Difference
 
 
-def is_better(held_back: Comparison, asked: Comparison | None) -> bool:
+def is_better(held_back: QualityChange, asked: QualityChange | None) -> bool:
     """Tell whether a checkpoint is to replace its base.
 
     It must rank held-back answers higher, by more than chance (p < .05), and must not lose significantly
@@ -106,7 +106,7 @@ def compare_held_back(
     pairs: Sequence[TrainingPair],
     rivals: Sequence[Rival],
     progress: Progress,
-) -> Comparison:
+) -> QualityChange:
     """Return what two encoders, before and after, are worth on pairs held back."""
     values = []
     for encoder, name in zip(encoders, names, strict=True):
@@ -114,12 +114,12 @@ def compare_held_back(
             values.append(ranking_values(encoder, pairs, rivals, advance))
     before, after = values
     (difference,) = compare([(names[0], names[1], after - before)], METRIC)
-    return Comparison("held back", float(before.mean()), float(after.mean()), difference)
+    return QualityChange("held back", float(before.mean()), float(after.mean()), difference)
 
 
 def compare_configs(
     configs: Sequence[Config], corpus: Corpus, questions: QuestionSet, work: Path, progress: Progress
-) -> Comparison:
+) -> QualityChange:
     """Return what two configs, before and after, are worth on a question set.
 
     They search a copy of the corpus, which then has the vectors of both: the corpus itself is left alone.
@@ -144,7 +144,7 @@ def compare_configs(
         runs = store.find([str(number) for number in numbers])
     (difference,) = compare_runs(runs, [METRIC])
     before, after = (row.means[METRIC].value for row in summarise(runs, parse_metrics([METRIC])))
-    return Comparison(questions.name, before, after, difference)
+    return QualityChange(questions.name, before, after, difference)
 
 
 def _copy(corpus: Corpus, path: Path) -> None:

@@ -81,12 +81,12 @@ def written_pairs(
     on where it was.
     """
     from ragqa.answer.generate import say
-    from ragqa.answer.models import check_options, fit
+    from ragqa.answer.models import check_options, prepare_model
     from ragqa.answer.prompts import fill_prompt, load_prompt
 
     template = load_prompt(PROMPT, frozenset({"passage"}))
     # A small model is opened with a window that the prompt has room in.
-    fit(model)
+    prepare_model(model)
     options: dict[str, Any] = check_options(model, {})
     pairs = []
     for done, passage in enumerate(passages, 1):

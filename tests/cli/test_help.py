@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import shlex
@@ -18,6 +19,7 @@ from ragqa.cli.manual import describe
 from ragqa.cli.reference import pages, reference
 from tests.conftest import Run
 
+CLI = Path(__file__).parents[2] / "ragqa" / "cli"
 REFERENCE = Path(__file__).parents[2] / "docs" / "commands.md"
 PAGES = {ctx.command_path: (ctx, command) for ctx, command in pages()}
 EXAMPLES = [
@@ -85,6 +87,21 @@ def test_a_docstring_is_taken_apart() -> None:
     assert described.summary == "Do it."
     assert described.paragraphs == ("More of it.",)
     assert described.examples == ("ragqa a", "ragqa b | llm")
+
+
+def test_an_option_that_means_the_same_is_defined_once() -> None:
+    """In cli/options.py, or in the module whose commands alone have it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in CLI.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) != "typer.Option":
+                continue
+            names = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+            helps = [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "help"]
+            for name in names if helps else ():
+                found.setdefault((str(name), helps[0]), []).append(path.name)
+    assert len(found) > 60
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}
 
 
 def test_the_reference_is_what_help_says() -> None:

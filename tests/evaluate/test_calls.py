@@ -15,7 +15,7 @@ from ragqa.answer.models import is_remote
 from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError
 from ragqa.evaluate import calls
-from ragqa.evaluate.calls import Gate, Retries, Workers, call, is_transient
+from ragqa.evaluate.calls import Retries, SharedPause, Workers, call, is_transient
 
 from ..conftest import FakeModel, KeyedModel
 
@@ -92,20 +92,20 @@ class Action:
 
 
 def test_a_call_is_tried_again_until_it_works() -> None:
-    outcome = call(Action(StatusError(429), ConnectionError()), QUICK, Gate())
+    outcome = call(Action(StatusError(429), ConnectionError()), QUICK, SharedPause())
     assert (outcome.value, outcome.error, outcome.attempts) == ("said", None, 3)
 
 
 def test_a_call_that_cannot_work_is_tried_once() -> None:
     action = Action(StatusError(400))
-    outcome = call(action, QUICK, Gate())
+    outcome = call(action, QUICK, SharedPause())
     assert (outcome.value, str(outcome.error), outcome.attempts) == (None, "The model failed: status 400", 1)
     assert len(action.times) == 1
 
 
 def test_a_call_is_given_up_after_so_many_tries() -> None:
     action = Action(*[StatusError(500)] * 5)
-    outcome = call(action, QUICK, Gate())
+    outcome = call(action, QUICK, SharedPause())
     assert (str(outcome.error), outcome.attempts, len(action.times)) == ("The model failed: status 500", 3, 3)
 
 
@@ -114,7 +114,7 @@ def test_an_error_that_is_no_failure_of_the_model_is_raised() -> None:
         raise KeyError("a mistake in the code")
 
     with pytest.raises(KeyError):
-        call(broken, QUICK, Gate())
+        call(broken, QUICK, SharedPause())
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_a_pause_is_as_long_as_the_server_asks_within_reason(
     closed: list[float] = []
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    gate = Gate()
-    monkeypatch.setattr(gate, "close_for", closed.append)
-    outcome = call(Action(StatusError(429, {"retry-after": asked})), QUICK, gate)
+    pause = SharedPause()
+    monkeypatch.setattr(pause, "close_for", closed.append)
+    outcome = call(Action(StatusError(429, {"retry-after": asked})), QUICK, pause)
     assert outcome.value == "said"
     assert closed == slept == [expected]
 
@@ -137,9 +137,9 @@ def test_a_pause_is_as_long_as_the_server_asks_within_reason(
 def test_without_a_number_of_seconds_the_pauses_double(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    gate = Gate()
-    monkeypatch.setattr(gate, "close_for", lambda seconds: None)
-    call(Action(*[StatusError(429, {"retry-after": asked})] * 4), Retries(5, 5.0, 1.0), gate)
+    pause = SharedPause()
+    monkeypatch.setattr(pause, "close_for", lambda seconds: None)
+    call(Action(*[StatusError(429, {"retry-after": asked})] * 4), Retries(5, 5.0, 1.0), pause)
     assert len(slept) == 4
     for place, seconds in enumerate(slept):
         assert 2**place <= seconds <= 2**place + 1
@@ -164,7 +164,7 @@ def test_a_call_that_takes_too_long_is_tried_again_and_then_fails() -> None:
         return drain(pieces)
 
     start = time.monotonic()
-    outcome = call(send, Retries(2, 0.05, 0.01), Gate())
+    outcome = call(send, Retries(2, 0.05, 0.01), SharedPause())
     assert time.monotonic() - start < 5
     release.set()
     assert (str(outcome.error), outcome.attempts) == ("The model hanging was not done after 0.05 seconds.", 2)
@@ -172,26 +172,26 @@ def test_a_call_that_takes_too_long_is_tried_again_and_then_fails() -> None:
 
 
 def test_a_closed_gate_holds_back_other_calls_of_the_same_model() -> None:
-    gate = Gate()
+    pause = SharedPause()
     limited = Action(StatusError(429, {"retry-after": "0.4"}))
     other, elsewhere = Action(), Action()
-    thread = threading.Thread(target=lambda: call(limited, QUICK, gate))
+    thread = threading.Thread(target=lambda: call(limited, QUICK, pause))
     thread.start()
-    while not gate._open_at:
+    while not pause._open_at:
         time.sleep(0.005)
-    call(elsewhere, QUICK, Gate())
-    call(other, QUICK, gate)
+    call(elsewhere, QUICK, SharedPause())
+    call(other, QUICK, pause)
     thread.join()
     assert other.times[0] - limited.times[0] >= 0.4
     assert elsewhere.times[0] - limited.times[0] < 0.4
 
 
 def test_a_gate_is_never_opened_earlier_than_one_of_its_calls_asked() -> None:
-    gate = Gate()
+    pause = SharedPause()
     start = time.monotonic()
-    gate.close_for(0.2)
-    gate.close_for(0.01)
-    gate.wait()
+    pause.begin(0.2)
+    pause.begin(0.01)
+    pause.wait()
     assert time.monotonic() - start >= 0.2
 
 

@@ -25,7 +25,7 @@ from ragqa.train.settings import colbert_model, with_model
 from ragqa.train.training import TrainingSettings
 from ragqa.train.trial import (
     MOST_QUESTIONS,
-    Comparison,
+    QualityChange,
     Rival,
     held_back_questions,
     is_better,
@@ -43,9 +43,9 @@ def request_(tmp_path: Path) -> TrainRequest:
     return TrainRequest(tmp_path / "mine", training=LEARNING)
 
 
-def compared(change: list[float], name: str = "held back") -> Comparison:
+def compared(change: list[float], name: str = "held back") -> QualityChange:
     (difference,) = compare([("before", "after", np.array(change))], "nDCG@10")
-    return Comparison(name, 0.5, 0.6, difference)
+    return QualityChange(name, 0.5, 0.6, difference)
 
 
 class Lookup:
