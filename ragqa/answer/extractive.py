@@ -2,6 +2,21 @@
 
 It needs no weights of its own and makes nothing up. Within ragqa it is given sentences scored from
 the stored token vectors; called from `llm` itself it scores the passages in its prompt.
+
+The rule. Sentences are scored by late interaction with the question (answer/evidence.py); the place of their
+passage in the context costs each PLACE; the best is taken, then others that reach NEARLY of its score, say
+nothing that was said and do not end in a colon, up to `sentences`. For "How warm is green tea steeped?":
+
+    0.619  Green tea is steeped at **70 degrees** for two minutes.    taken
+    0.479  kettle --temp 70                                           0.479 < 0.85 * 0.619: not taken
+    0.438  - Black tea wants boiling water.
+
+Where it fails: it takes what resembles the question, which need not be what answers it. "What is a French
+press?" gets "Grind the beans medium for a paper filter, and coarse for a French press.": the only sentence
+with the words. Of a problem and its remedy it takes the problem, when the question tells that.
+
+PLACE is small beside the differences between sentences (0.14 above) and decides among near ones: the passage
+that ranks first is likelier to be about it.
 """
 
 from __future__ import annotations

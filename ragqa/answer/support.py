@@ -2,7 +2,22 @@
 
 No language model is asked: token vectors tell whether a passage speaks of the same thing, and the
 words themselves whether it has the sentence's numbers and names, to which vectors are nearly blind.
-What neither sees: a "not", and who did what to whom.
+
+The rule. The content words of the sentence are looked for in the best place of the cited block, two sentences
+and the title: `similar` is how near their vectors come, `said` the share of the words that stand there;
+`numbers` and `names` count those that stand nowhere in the block. A logistic model makes support of it;
+from 0.5 on the sentence is supported. By "Green tea is steeped at **70 degrees** for two minutes.":
+
+    Green tea is steeped at 70 degrees.          similar 0.74  said 1.0  numbers 0    0.90  supported
+    Green tea is steeped at 80 degrees.          similar 0.66  said 0.8  numbers 1    0.14  unsupported
+    Green tea is never steeped at 70 degrees.    similar 0.70  said 1.0  numbers 0    0.88  supported: wrong
+    Tomatoes need sun.                           similar 0.07  said 0.0  numbers 0    0.07  wrong citation
+
+Where it fails: a "not" and a "never", and who did what to whom, are seen by neither part. A sentence that is
+supported need not answer the question.
+
+The model's weights belong to the encoder (encoders/embedded/description.py). SPECIFIC, MOST_LACKING and
+CLEARLY are set by hand; the weights were fitted with the first two as they are.
 """
 
 from __future__ import annotations
