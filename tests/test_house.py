@@ -41,19 +41,49 @@ def test_no_import_goes_in_a_circle() -> None:
         raise AssertionError(f"imports in a circle: {' <- '.join(error.args[1])}") from None
 
 
-def test_no_room_needs_one_that_needs_it() -> None:
-    """A room is a folder of ragqa, or a module beside them."""
-    rooms: dict[str, set[str]] = {}
-    for name, wanted in imports().items():
+def layers() -> dict[str, int]:
+    """Return the floor of each room as ARCHITECTURE.md has it, the lowest being 0.
+
+    A room is a folder of ragqa, or a module beside them.
+    """
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    lines = text.partition("```layers\n")[2].partition("```")[0].splitlines()
+    rooms = [(room, floor) for floor, line in enumerate(reversed(lines)) for room in line.split()]
+    assert len(rooms) == len(dict(rooms)), "a room is on two floors"
+    return {f"ragqa.{room}": floor for room, floor in rooms}
+
+
+def test_a_room_needs_only_rooms_of_lower_layers() -> None:
+    floor = layers()
+    upward = [
+        f"{name} needs {needed}"
+        for name, wanted in imports().items()
+        for needed in wanted
         # The package itself is its face: it hands Pipeline on.
-        if name != "ragqa":
-            needed = {_room(one) for one in wanted if one != "ragqa"} - {_room(name)}
-            rooms.setdefault(_room(name), set()).update(needed)
-    assert len(rooms) > 25
-    try:
-        TopologicalSorter(rooms).prepare()
-    except CycleError as error:
-        raise AssertionError(f"rooms in a circle: {' <- '.join(error.args[1])}") from None
+        if "ragqa" not in (name, needed)
+        and _room(name) != _room(needed)
+        and floor[_room(needed)] >= floor[_room(name)]
+    ]
+    assert not upward
+
+
+def test_the_plan_has_every_room_and_no_other() -> None:
+    assert set(layers()) == {_room(name) for name in imports() if name != "ragqa"}
+    described = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Rooms")[2]
+    for room in layers():
+        name = room.removeprefix("ragqa.")
+        assert name == "__main__" or f"`{name}" in described, f"ARCHITECTURE.md says nothing of {name}"
+
+
+def test_no_room_has_outgrown_the_house() -> None:
+    """A fifth of the product's lines, and a dozen modules beside the rooms, still fit into the head."""
+    lines: dict[str, int] = {}
+    for path in (ROOT / "ragqa").rglob("*.py"):
+        room = _room(_module(path))
+        lines[room] = lines.get(room, 0) + len(path.read_text(encoding="utf-8").splitlines())
+    total = sum(lines.values())
+    assert {room: count for room, count in lines.items() if count > total / 5} == {}
+    assert len(list((ROOT / "ragqa").glob("*.py"))) <= 12
 
 
 def _room(module: str) -> str:
