@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ragqa.errors import RagqaError
 from ragqa.types import Answer, CheckedSentence, Context, SearchResult
@@ -57,6 +57,9 @@ class Done:
     answer: Answer
 
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 Event = Found | Given | Text | Said | Done
 
 
@@ -72,3 +75,17 @@ def fold(events: Generator[Any, None, object], tell: Callable[[Any], None] = lam
             if isinstance(event, Done):
                 return event.answer
     raise RagqaError("The answer was broken off.")
+
+
+def drain(
+    pieces: Generator[Item, None, Result], tell: Callable[[Item], object] = lambda item: None
+) -> Result:
+    """Return what a generator returns in the end; `tell` is told each thing that it yields before."""
+    with closing(pieces):
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            tell(piece)

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from ragqa.answer.events import drain
 from ragqa.answer.limits import OvertimeError, Puller, TimeLimits
 from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError
@@ -17,7 +18,6 @@ from ragqa.safety.redaction import KeyFilter, redacted
 if TYPE_CHECKING:
     import llm
 
-Result = TypeVar("Result")
 _LOGGING = threading.Lock()
 # The ids of models in this process that did not stop when they were told to, and what they are still at.
 _left_behind: list[tuple[str, threading.Thread]] = []
@@ -97,17 +97,6 @@ def generate(
 def say(model: llm.Model, prompt: Prompt, options: Mapping[str, Any]) -> Generation:
     """Return what `model` says, unlogged; raises RagqaError when it fails."""
     return drain(generate(model, prompt, options, log=False, note=lambda text: None))
-
-
-def drain(pieces: Generator[str, None, Result], on_text: Callable[[str], None] = lambda text: None) -> Result:
-    """Return what a generator of pieces returns in the end, telling `on_text` each piece."""
-    while True:
-        try:
-            piece = next(pieces)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        on_text(piece)
 
 
 def _pieces(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragqa.answer.events import fold
+from ragqa.answer.events import drain, fold
 from ragqa.answer.models import check_options
 from ragqa.config import Config, load_config, shipped_configs
 from ragqa.encoders.device import may_have_accelerator
@@ -25,14 +25,13 @@ from ragqa.operations.corpus import corpus_status
 from ragqa.pipeline import Pipeline
 from ragqa.search.one import check_question
 from ragqa.service import reading
-from ragqa.service.events import Note, Stopped, Tell, go_on
+from ragqa.service.events import Event, Note, Stopped, Tell, go_on
 from ragqa.service.models import Models
 from ragqa.service.pools import PIPELINES, PipelinePool, shares
 from ragqa.service.reading import Extract
 from ragqa.types import Answer, Document, SearchResult
 
 if TYPE_CHECKING:
-    from ragqa.answer.request import ModelRequest
     from ragqa.explain.explanation import Explanation
 
 MOST_HITS = 50
@@ -135,13 +134,18 @@ class Library:
         Raises what `Pipeline.ask` raises, and StoppedError once `stopped` says that nobody waits any more:
         the model is not asked for another piece then.
         """
+
+        def told(event: Event) -> None:
+            tell(event)
+            go_on(stopped)
+
         asked = self.check(asked)
         served = self.models.get(asked.model)
         model = served.model(stopped)
         with self.borrow(asked.config, tell, stopped) as pipeline:
             options = check_options(model, pipeline.own_options(asked.model))
             pipeline.prompt_text(model)
-            request = _prepared(pipeline.preparing(asked.question, model, options), tell, stopped)
+            request = drain(pipeline.preparing(asked.question, model, options), told)
         # The pipeline is free again: what needs the corpus is done.
         try:
             with served.answering(stopped, lambda: tell(Note(BUSY))):
@@ -204,19 +208,6 @@ class Library:
         """Return what the corpus holds, in the documented form of `status --json`."""
         with reading.reading(self.db) as corpus:
             return corpus_status(corpus)
-
-
-def _prepared(preparing: Generator[Any, None, ModelRequest], tell: Tell, stopped: Stopped) -> ModelRequest:
-    """Return what `preparing` returns, telling what it yields as long as anybody waits."""
-    with closing(preparing):
-        while True:
-            try:
-                event = next(preparing)
-            except StopIteration as end:
-                request: ModelRequest = end.value
-                return request
-            tell(event)
-            go_on(stopped)
 
 
 def _close(pools: dict[str, PipelinePool]) -> None:

@@ -10,7 +10,8 @@ import llm
 import pytest
 
 from ragqa.answer import generate as module
-from ragqa.answer.generate import drain, generate
+from ragqa.answer.events import drain
+from ragqa.answer.generate import generate
 from ragqa.answer.limits import TimeLimits
 from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError

@@ -11,7 +11,8 @@ import llm
 import pytest
 
 from ragqa.answer import generate as module
-from ragqa.answer.generate import drain, generate, say
+from ragqa.answer.events import drain
+from ragqa.answer.generate import generate, say
 from ragqa.answer.limits import OvertimeError, Puller, TimeLimits, is_left_behind
 from ragqa.answer.prompts import Prompt
 from ragqa.errors import RagqaError

@@ -9,7 +9,8 @@ from typing import Any
 import llm
 import pytest
 
-from ragqa.answer.generate import Generation, drain, generate
+from ragqa.answer.events import drain
+from ragqa.answer.generate import Generation, generate
 from ragqa.answer.limits import TimeLimits
 from ragqa.answer.models import is_remote
 from ragqa.answer.prompts import Prompt
@@ -127,7 +128,7 @@ def test_a_pause_is_as_long_as_the_server_asks_within_reason(
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     pause = SharedPause()
-    monkeypatch.setattr(pause, "close_for", closed.append)
+    monkeypatch.setattr(pause, "begin", closed.append)
     outcome = call(Action(StatusError(429, {"retry-after": asked})), QUICK, pause)
     assert outcome.value == "said"
     assert closed == slept == [expected]
@@ -138,7 +139,7 @@ def test_without_a_number_of_seconds_the_pauses_double(monkeypatch: pytest.Monke
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     pause = SharedPause()
-    monkeypatch.setattr(pause, "close_for", lambda seconds: None)
+    monkeypatch.setattr(pause, "begin", lambda seconds: None)
     call(Action(*[StatusError(429, {"retry-after": asked})] * 4), Retries(5, 5.0, 1.0), pause)
     assert len(slept) == 4
     for place, seconds in enumerate(slept):
