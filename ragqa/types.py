@@ -17,6 +17,54 @@ Span = tuple[int, int]
 Verdict = Literal["supported", "unsupported", "wrong citation"]
 
 
+PlaceKind = Literal["line", "page", "slide", "sheet", "chapter", "cell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in its source a passage stands: on which page, slide, sheet, in which chapter, cell or lines.
+
+    `label` names it, as the source does: a page's is "iii" or "12". `first` and `last` are lines, or a
+    sheet's rows, counted from 1; both are 0 where they are not counted.
+    """
+
+    kind: PlaceKind
+    label: str = ""
+    first: int = 0
+    last: int = 0
+
+    def __str__(self) -> str:
+        if self.kind == "page":
+            return f"p. {self.label}"
+        counted = "row" if self.kind == "sheet" else "line"
+        several = f"{counted}s {self.first}-{self.last}" if self.last > self.first else ""
+        lines = (several or f"{counted} {self.first}") if self.first else ""
+        named = f"{self.kind} {self.label}" if self.label else ""
+        return ", ".join(filter(None, (named, lines)))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a document that begins at `start`, in characters, and that no passage reaches beyond.
+
+    `label` is its page, slide, sheet, chapter or cell. Where `first` is not 0 its lines are counted from
+    there: lines of a file, rows of a sheet. `headings` are what it stands under, besides those in the text.
+    """
+
+    start: int
+    label: str = ""
+    first: int = 0
+    headings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a document, all of one kind, in their order; the first one begins at 0."""
+
+    kind: PlaceKind
+    parts: tuple[Part, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One document as a loader read it; `text` is Markdown or plain text, never HTML."""
@@ -27,6 +75,7 @@ class Document:
     source: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     format: TextFormat = "markdown"
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +96,20 @@ class Passage:
     text: str
     source: str
     metadata: Mapping[str, Any]
+    place: Place | None = None
 
     @property
     def id(self) -> str:
         return f"{self.document_id}#{self.ordinal}"
+
+    @property
+    def location(self) -> str:
+        """The document's id and where in it the passage stands: "notes.md:41", "lease.pdf, p. 3"."""
+        if self.place is None:
+            return self.document_id
+        if self.place.kind == "line" and not self.place.label:
+            return f"{self.document_id}:{self.place.first}"
+        return f"{self.document_id}, {self.place}"
 
 
 @dataclass(frozen=True, slots=True)

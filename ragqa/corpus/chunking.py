@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from ragqa.corpus.places import Places
 from ragqa.encoders.embedded.minilm import count_tokens, tokenizer
-from ragqa.types import Document
+from ragqa.types import Document, Part, Place
 
 if TYPE_CHECKING:
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
@@ -43,6 +44,7 @@ class Piece:
     end: int
     headings: tuple[str, ...]
     text: str
+    place: Place | None = None
 
 
 class Chunker:
@@ -55,40 +57,49 @@ class Chunker:
     def pieces(self, document: Document) -> list[Piece]:
         """Return the pieces of `document` in reading order, each with the headings it stands under.
 
-        In Markdown a piece of fewer than SMALL tokens goes with what follows it, where both fit. A
-        heading or an image that fits nowhere is left out, since every piece carries its headings.
+        No piece reaches beyond a part of the document. In Markdown a piece of fewer than SMALL tokens goes
+        with what follows it, where both fit. A heading or an image that fits nowhere is left out, since every
+        piece carries its headings.
         """
         outline = _outline(document.text) if document.format == "markdown" else []
         offsets = [offset for offset, _ in outline]
+        parts = document.parts.parts if document.parts else (Part(0),)
+        ends = [*(part.start for part in parts[1:]), len(document.text)]
+        places = Places(document)
         pieces = []
-        for start, text in self._spans(document):
-            place = bisect_right(offsets, start)
-            headings = outline[place - 1][1] if place else ()
-            if headings and headings[0] == document.title:
-                headings = headings[1:]
-            pieces.append(Piece(start, start + len(text), headings, text))
+        for part, part_end in zip(parts, ends, strict=True):
+            for start, text in self._spans(document, part.start, part_end):
+                place = bisect_right(offsets, start)
+                # What a part stands under ends with it: a slide has none of the headings before it.
+                within = place and (not part.headings or offsets[place - 1] >= part.start)
+                headings = (*part.headings, *(outline[place - 1][1] if within else ()))
+                if headings and headings[0] == document.title:
+                    headings = headings[1:]
+                end = start + len(text)
+                pieces.append(Piece(start, end, headings, text, places.of(start, end)))
         return pieces
 
-    def _spans(self, document: Document) -> list[tuple[int, str]]:
+    def _spans(self, document: Document, start: int, end: int) -> list[tuple[int, str]]:
+        """Return where the pieces of `document.text[start:end]` begin, and their texts."""
         splitter = _splitter(document.format, self.tokens, self.overlap)
         found = [
-            (start + offset + place, text[place : place + LONGEST_PIECE])
-            for offset, stretch in _stretches(document.text)
-            for start, text in splitter.chunk_indices(stretch)
+            (begin + offset + place + start, text[place : place + LONGEST_PIECE])
+            for offset, stretch in _stretches(document.text[start:end])
+            for begin, text in splitter.chunk_indices(stretch)
             for place in range(0, len(text), LONGEST_PIECE)
         ]
-        found = [(start, text) for start, text in found if text.strip()]
+        found = [(begin, text) for begin, text in found if text.strip()]
         if document.format == "text":
             return found
         spans: list[tuple[int, str]] = []
-        for start, text in reversed(found):
-            joined = document.text[start : spans[-1][0] + len(spans[-1][1])] if spans else ""
+        for begin, text in reversed(found):
+            joined = document.text[begin : spans[-1][0] + len(spans[-1][1])] if spans else ""
             prose = has_prose(text)
             small = not prose or count_tokens(text) < SMALL
             if small and joined and len(joined) <= LONGEST_PIECE and count_tokens(joined) <= self.tokens:
-                spans[-1] = (start, joined)
+                spans[-1] = (begin, joined)
             elif prose:
-                spans.append((start, text))
+                spans.append((begin, text))
         return spans[::-1] or found
 
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from ragqa.corpus.places import read_parts, read_place
 from ragqa.errors import BusyError, RagqaError
 from ragqa.safety.untrusted import for_line
 from ragqa.sqlite_file import FileKind, pragma, shared_connection
@@ -25,7 +26,7 @@ from ragqa.types import Document, Passage
 
 KIND = FileKind(
     application_id=0x72677161,  # "rgqa"
-    version=3,
+    version=4,
     stranger="{path} is a SQLite database, but not a ragqa corpus. "
     "To read documents from it: ragqa ingest {path} --table TABLE",
     newer="The corpus {path} was written by a newer ragqa: upgrade to read it.",
@@ -40,7 +41,7 @@ _log = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 
 _PASSAGE_COLUMNS = """
-    p.rowid, d.id, p.ordinal, p.start, p.end, p.title, p.headings, p.text, d.source, d.metadata
+    p.rowid, d.id, p.ordinal, p.start, p.end, p.title, p.headings, p.text, d.source, d.metadata, p.place
     FROM passages p JOIN documents d ON d.rowid = p.document
 """
 
@@ -278,9 +279,13 @@ class Corpus:
 
     def document(self, document_id: str) -> Document | None:
         row = self.connection.execute(
-            "SELECT id, title, text, source, metadata, format FROM documents WHERE id = ?", [document_id]
+            "SELECT id, title, text, source, metadata, format, parts FROM documents WHERE id = ?",
+            [document_id],
         ).fetchone()
-        return row and Document(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5])
+        if row is None:
+            return None
+        id, title, text, source, metadata, format, parts = row
+        return Document(id, title, text, source, json.loads(metadata), format, read_parts(parts))
 
     def passages(self, rowids: Sequence[int]) -> list[Passage]:
         """Return the passages with these keys, in the order given; those that are gone are left out."""
@@ -308,7 +313,7 @@ def batches(items: Sequence[_Item], size: int = VARIABLES) -> Iterable[Sequence[
 
 
 def _passage(row: tuple[Any, ...]) -> Passage:
-    rowid, document_id, ordinal, start, end, title, headings, text, source, metadata = row
+    rowid, document_id, ordinal, start, end, title, headings, text, source, metadata, place = row
     return Passage(
         rowid=rowid,
         document_id=document_id,
@@ -320,6 +325,7 @@ def _passage(row: tuple[Any, ...]) -> Passage:
         text=text,
         source=source,
         metadata=json.loads(metadata),
+        place=read_place(place),
     )
 
 

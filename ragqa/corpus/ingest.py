@@ -13,6 +13,7 @@ from typing import Any
 from ragqa.config import ChunkSettings
 from ragqa.corpus.chunking import VERSION, Chunker, Piece
 from ragqa.corpus.database import Corpus
+from ragqa.corpus.places import write_parts, write_place
 from ragqa.errors import UsageError
 from ragqa.sources.source import DATES, Skipped, Source
 from ragqa.types import Document
@@ -182,7 +183,7 @@ class _Writer:
             return
         seen.add(document.id)
         row = self.corpus.connection.execute(
-            "SELECT rowid, content_hash, origin, metadata FROM documents WHERE id = ?", [document.id]
+            "SELECT rowid, content_hash, origin, metadata, parts FROM documents WHERE id = ?", [document.id]
         ).fetchone()
         digest = content_hash(document)
         if row and row[2] != origin and not self.take_over:
@@ -191,9 +192,12 @@ class _Writer:
         # The second: a file's time once was hashed with what it says.
         elif row and row[2] == origin and (row[1] == digest or row[1] == _hash(document, document.metadata)):
             metadata = _metadata(document)
-            if (row[1], row[3]) != (digest, metadata):
-                query = "UPDATE documents SET metadata = ?, content_hash = ? WHERE rowid = ?"
-                self.corpus.connection.execute(query, [metadata, digest, row[0]])
+            parts = write_parts(document.parts)
+            if (row[1], row[3], row[4]) != (digest, metadata, parts):
+                query = "UPDATE documents SET metadata = ?, content_hash = ?, parts = ? WHERE rowid = ?"
+                self.corpus.connection.execute(query, [metadata, digest, parts, row[0]])
+            if row[4] != parts:
+                _store_passages(self.corpus, row[0], document, self.chunker.pieces(document))
             self.report.unchanged += 1
         else:
             rowid = self._write(document, digest, origin)
@@ -214,6 +218,7 @@ class _Writer:
             "origin": origin,
             "content_hash": digest,
             "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "parts": write_parts(document.parts),
         }
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
@@ -250,18 +255,27 @@ def _store_passages(corpus: Corpus, document_rowid: int, document: Document, pie
     ):
         old.setdefault((key[0], key[1], key[2]), []).append(rowid)
     for ordinal, piece in enumerate(pieces):
-        headings = "\n".join(piece.headings)
+        headings, place = "\n".join(piece.headings), write_place(piece.place)
         same = old.get((document.title, headings, piece.text))
         if same:
             corpus.connection.execute(
-                "UPDATE passages SET ordinal = ?, start = ?, end = ? WHERE rowid = ?",
-                [ordinal, piece.start, piece.end, same.pop()],
+                "UPDATE passages SET ordinal = ?, start = ?, end = ?, place = ? WHERE rowid = ?",
+                [ordinal, piece.start, piece.end, place, same.pop()],
             )
         else:
             corpus.connection.execute(
-                "INSERT INTO passages (document, ordinal, start, end, title, headings, text)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [document_rowid, ordinal, piece.start, piece.end, document.title, headings, piece.text],
+                "INSERT INTO passages (document, ordinal, start, end, title, headings, text, place)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    document_rowid,
+                    ordinal,
+                    piece.start,
+                    piece.end,
+                    document.title,
+                    headings,
+                    piece.text,
+                    place,
+                ],
             )
     gone = [[rowid] for rowids in old.values() for rowid in rowids]
     corpus.connection.executemany("DELETE FROM passages WHERE rowid = ?", gone)

@@ -27,6 +27,13 @@ def m003_pooled_tokens(db: Database) -> None:
     db.execute("ALTER TABLE token_vectors ADD COLUMN members BLOB")
 
 
+@migrations()
+def m004_places(db: Database) -> None:
+    """The parts of a document (pages, slides, lines), and where in them each passage stands, as JSON."""
+    db.execute("ALTER TABLE documents ADD COLUMN parts TEXT")
+    db.execute("ALTER TABLE passages ADD COLUMN place TEXT")
+
+
 _M001 = (
     # What the corpus was made with: today the chunking. One JSON value per name.
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",

@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ragqa.corpus.database import batches
+from ragqa.corpus.places import write_place
 from ragqa.errors import BusyError, RagqaError
 from ragqa.index.dense_store import DenseStore
 from ragqa.index.lance import layout
@@ -284,6 +285,7 @@ def _rows(passages: Mapping[str, Passage], stores: _Stores, schema: pa.Schema) -
         "text": [passage.text for passage in listed],
         "source": [passage.source for passage in listed],
         "metadata": [json.dumps(passage.metadata, sort_keys=True) for passage in listed],
+        "place": [write_place(passage.place) for passage in listed],
         layout.FULL_TEXT: [layout.full_text(passage) for passage in listed],
     }
     columns.update(_vectors(listed, stores))

@@ -53,6 +53,7 @@ def _passages(document: Document, chunker: Chunker) -> list[Passage]:
             text=piece.text,
             source=document.source,
             metadata=document.metadata,
+            place=piece.place,
         )
         for ordinal, piece in enumerate(chunker.pieces(document))
     ]

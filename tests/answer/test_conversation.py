@@ -133,7 +133,9 @@ def test_a_failing_or_a_small_model_or_none_leaves_it_to_the_rule(
     joined = "how do I install it? (shot-scraper)"
     assert stand_alone("how do I install it?", TALK, fake_models.failing, {}) == joined
     assert stand_alone("how do I install it?", TALK, Extractive(), {}) == joined
-    monkeypatch.setattr(models, "prepare_model", lambda model: Fit(600, "sentences", "small", len, window=2048))
+    monkeypatch.setattr(
+        models, "prepare_model", lambda model: Fit(600, "sentences", "small", len, window=2048)
+    )
     assert stand_alone("how do I install it?", TALK, fake_models.answering, {}) == joined
     assert fake_models.answering.prompts == []
 

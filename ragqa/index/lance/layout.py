@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ragqa.corpus.places import read_place, write_place
 from ragqa.errors import RagqaError
 from ragqa.types import Passage
 
@@ -19,14 +20,14 @@ TABLE = "passages"
 # The version that readers search: what the last push that came to its end made.
 CURRENT, PREVIOUS = "current", "previous"
 # Another number wherever the same settings come to mean other columns.
-FORMAT = 1
+FORMAT = 2
 _KEY = b"ragqa"
 
 DENSE, TOKENS, FULL_TEXT = "dense", "tokens", "full_text"
 # What is read of a row to make a passage.
 PASSAGE = (
     *("digest", "document_id", "ordinal", "start", "end"),
-    *("title", "headings", "text", "source", "metadata"),
+    *("title", "headings", "text", "source", "metadata", "place"),
 )
 # The packed vectors, as the corpus file has them: what is searched approximately is scored again by them.
 DENSE_CODES = ("dense_codes",)
@@ -92,6 +93,7 @@ def schema(manifest: Manifest, metadata: Mapping[str, pa.DataType]) -> pa.Schema
         ("text", pa.string()),
         ("source", pa.string()),
         ("metadata", pa.string()),
+        ("place", pa.string()),
         (FULL_TEXT, pa.string()),
     ]
     if manifest.dense is not None:
@@ -113,6 +115,7 @@ def digest(passage: Passage) -> str:
     values = [
         *(passage.document_id, passage.ordinal, passage.start, passage.end, passage.title),
         *(list(passage.headings), passage.text, passage.source, passage.metadata),
+        write_place(passage.place),
     ]
     said = json.dumps(values, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(said.encode()).hexdigest()[:32]
@@ -136,6 +139,7 @@ def passage_of(row: Mapping[str, Any]) -> Passage:
         text=row["text"],
         source=row["source"],
         metadata=json.loads(row["metadata"]),
+        place=read_place(row["place"]),
     )
 
 
