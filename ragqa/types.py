@@ -105,11 +105,17 @@ class Passage:
     @property
     def location(self) -> str:
         """The document's id and where in it the passage stands: "notes.md:41", "lease.pdf, p. 3"."""
-        if self.place is None:
-            return self.document_id
-        if self.place.kind == "line" and not self.place.label:
+        if self.place is not None and self.place.kind == "line":
             return f"{self.document_id}:{self.place.first}"
-        return f"{self.document_id}, {self.place}"
+        return self._at(self.document_id)
+
+    @property
+    def id_and_place(self) -> str:
+        """The passage's id and where it stands: "notes.md#2, lines 41-52", "lease.pdf#7, p. 3"."""
+        return self._at(self.id)
+
+    def _at(self, name: str) -> str:
+        return name if self.place is None else f"{name}, {self.place}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def test_a_notebook_shows_marks_beside_sentences(pipeline: Pipeline, fake_models
     assert "water [1]. <span" in shown
     assert "✓" in shown
     assert "✗ unsupported" in shown
-    assert "Making coffee (coffee.md)" in shown
+    assert "Making coffee (coffee.md:15)" in shown
 
 
 def test_what_others_wrote_is_text_in_a_notebook(tmp_path: Path, fake_models: SimpleNamespace) -> None:

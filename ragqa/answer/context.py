@@ -144,10 +144,20 @@ def _header(block: ContextBlock) -> str:
     title = shortened(" > ".join(step for step in steps if step), LONGEST_TITLE)
     about = ", ".join(
         part
-        for part in (_label(passage_date(passage)), shortened(_label(passage.source), LONGEST_SOURCE))
+        for part in (
+            _label(passage_date(passage)),
+            shortened(_label(passage.source), LONGEST_SOURCE),
+            _label(_place(passage)),
+        )
         if part
     )
     return " ".join(part for part in (f"[{block.number}]", title, f"({about})" if about else "") if part)
+
+
+def _place(passage: Passage) -> str:
+    """Return on which page or slide a passage stands, but not its lines: a model cites numbers."""
+    counted = passage.place is None or (passage.place.kind == "line" and not passage.place.label)
+    return "" if counted else str(passage.place)
 
 
 def _label(text: str) -> str:
@@ -174,14 +184,19 @@ def _context(blocks: Sequence[ContextBlock], budget: Budget) -> Context:
 
 
 def _blocks(passages: Sequence[Passage]) -> list[ContextBlock]:
-    """Number the passages, those that touch joined at the place of the first of them."""
+    """Number the passages, those that touch joined at the place of the first of them.
+
+    Pages and the like are not joined, for a citation names one.
+    """
     groups: list[list[Passage]] = []
     for passage in passages:
         touching = [
             group
             for group in groups
             if any(
-                other.document_id == passage.document_id and abs(other.ordinal - passage.ordinal) == 1
+                other.document_id == passage.document_id
+                and abs(other.ordinal - passage.ordinal) == 1
+                and _page(other) == _page(passage)
                 for other in group
             )
         ]
@@ -196,6 +211,10 @@ def _blocks(passages: Sequence[Passage]) -> list[ContextBlock]:
         _block(number, sorted(group, key=lambda passage: passage.ordinal))
         for number, group in enumerate(groups, 1)
     ]
+
+
+def _page(passage: Passage) -> str:
+    return "" if passage.place is None else passage.place.label
 
 
 def _block(number: int, passages: Sequence[Passage]) -> ContextBlock:

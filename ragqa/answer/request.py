@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ragqa.answer.citations import citations
 from ragqa.answer.events import Done, Event, Said, Text, fold
 from ragqa.answer.generate import Generation, generate
 from ragqa.answer.limits import TimeLimits
+from ragqa.answer.locating import located_citations
 from ragqa.answer.prompts import Prompt
 from ragqa.answer.refusal import REFUSAL, is_refusal
 from ragqa.answer.stream import AnswerStream, SentenceStream
@@ -90,7 +90,7 @@ class ModelRequest:
             context=self.context,
             model=self.model.model_id,
             text=stream.text,
-            citations=citations(stream.text, self.context, checked),
+            citations=located_citations(stream.text, self.context, checked),
             timings_ms={**self.timings_ms, "model": took},
             input_tokens=self._tokens(said.input_tokens, f"{self.prompt.system or ''}{self.prompt.text}"),
             output_tokens=self._tokens(said.output_tokens, said.text),

@@ -60,27 +60,54 @@ def ingest(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove documents that are gone from these sources.")
     ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", metavar="GLOB", help="Only such files of a folder. Can be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="No such files or folders. Can be repeated."),
+    ] = None,
+    max_size: Annotated[
+        float | None, typer.Option("--max-size", metavar="MB", min=0, help="No larger files of a folder.")
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Read what links lead to, outside of a folder as well.")
+    ] = False,
+    password: Annotated[
+        str, typer.Option("--password", envvar="RAGQA_PASSWORD", help="Opens encrypted files.")
+    ] = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name all that was not read.")] = False,
     config: ConfigName = "default",
     db: Db = None,
     json: Json = False,
 ) -> None:
     """Read documents into the corpus: what is new or changed, and nothing twice.
 
-    Sources are folders and files of Markdown, HTML and text, JSON lines and CSV, and tables of SQLite
-    databases; --id, --title, --text and --meta say which fields of these are what. Documents that are gone
-    stay in the corpus until --prune.
+    Sources are folders and files (text, PDF, Office, books, mail, notebooks, tables, code, zip), JSON lines
+    and CSV, and tables of SQLite databases; --id, --title, --text and --meta say which fields of these are
+    what. Left out are hidden files, what .gitignore and .ragqaignore name, links out of a folder, and what
+    programs made (node_modules). Documents that are gone stay in the corpus until --prune.
 
     Example: ragqa ingest ~/notes
     Example: ragqa ingest blog.db --table blog_entry --id id --title title --text body --meta created
     Example: ragqa ingest til.ndjson --id slug --title title --text body --prune
     """
     from ragqa.operations.corpus import ingest_sources
-    from ragqa.sources import Fields, open_sources
+    from ragqa.sources import Choice, Fields, open_sources
     from ragqa.sources.text import check_format
 
     check_format(format)
     fields = Fields(id, title, _names(text), _names(meta), format, id_prefix)
-    opened = open_sources(sources or [], fields, table=table, sql=sql, packages=packages)
+    choice = Choice(
+        tuple(include or ()),
+        tuple(exclude or ()),
+        None if max_size is None else int(max_size * 1_000_000),
+        follow_links,
+    )
+    opened = open_sources(
+        sources or [], fields, table=table, sql=sql, packages=packages, choice=choice, password=password
+    )
     totals = [source.total for source in opened]
     total = sum(count or 0 for count in totals) if all(totals) else None
     with show.progress("Reading documents") as advance:
@@ -99,7 +126,10 @@ def ingest(
         f"{report.added:,} added, {report.replaced:,} replaced, {report.unchanged:,} unchanged, "
         f"{report.pruned:,} pruned, {len(report.skipped):,} skipped"
     )
-    for line in report.skipped_lines():
+    for line in (report.not_read(), report.not_looked_at()):
+        if line:
+            show.note(line)
+    for line in report.skipped_lines(None if verbose else 5):
         show.note(line)
     if report.prune_refused:
         show.note("Nothing was pruned from a source that is not a whole folder or could not be read whole.")

@@ -74,7 +74,7 @@ def print_hits(hits: Sequence[Hit], full: bool = False) -> None:
         path = " > ".join((passage.title or passage.document_id, *passage.headings))
         scores = ", ".join(f"{stage} {score:.4g}" for stage, score in hit.scores.items())
         say(f"{hit.rank:>3}. {path}")
-        say(f"     {passage.id}  ({scores})")
+        say(f"     {passage.id_and_place}  ({scores})")
         if full:
             # Moved in, so that no line of it looks like the next hit.
             say_text(textwrap.indent(passage.text.strip(), "     ") + "\n")

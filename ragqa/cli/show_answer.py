@@ -90,5 +90,5 @@ def _print_closest(answer: Answer) -> None:
 
 def reference(passage: Passage, note: str = "") -> str:
     """Return a passage's title and where it is: on the web, or in the corpus. `note` follows that."""
-    where = passage.source if is_web(passage.source) else passage.document_id
+    where = passage.source if is_web(passage.source) else passage.location
     return f"{passage.title or passage.document_id} ({where}{note})"

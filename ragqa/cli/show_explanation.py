@@ -47,7 +47,7 @@ def _print_hit(explained: ExplainedHit, explanation: Explanation, color: bool) -
     rank = "  –" if explained.outside else f"{explained.hit.rank:>3}"
     path = " > ".join((passage.title or passage.document_id, *passage.headings))
     say(f"{rank}. {path}")
-    say(f"     {passage.id}  ({journey(explained, explanation.candidates)})")
+    say(f"     {passage.id_and_place}  ({journey(explained, explanation.candidates)})")
     say(f"     scores: {_scores(explained.hit)}")
     print()
     text = shown_text(explained)

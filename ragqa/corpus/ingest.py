@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,9 +24,10 @@ COMMIT_EVERY_S = 2.0
 
 @dataclass
 class IngestReport:
-    """What one run did, document by document; `skipped` says what was left out and why.
+    """What one run did, document by document; `skipped` says what was not read and why.
 
-    `prune_refused` says that a source could not be read whole, so that nothing of it was pruned.
+    `left_out` counts what was not looked at, by why. `prune_refused` says that a source could not be read
+    whole, so that nothing of it was pruned.
     """
 
     added: int = 0
@@ -34,6 +36,7 @@ class IngestReport:
     pruned: int = 0
     prune_refused: bool = False
     skipped: list[Skipped] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def seen(self) -> int:
@@ -42,18 +45,36 @@ class IngestReport:
     def as_json(self) -> dict[str, Any]:
         """Return the report as `ingest --json` prints it."""
         counts = {name: getattr(self, name) for name in ("added", "replaced", "unchanged", "pruned")}
-        skipped = [{"name": item.name, "reason": item.reason} for item in self.skipped]
-        return {**counts, "prune_refused": self.prune_refused, "skipped": skipped}
+        skipped = [{"name": item.name, "reason": item.reason, "kind": item.kind} for item in self.skipped]
+        left_out = dict(self.left_out)
+        return {**counts, "prune_refused": self.prune_refused, "skipped": skipped, "left_out": left_out}
 
-    def skipped_lines(self, examples: int = 5) -> list[str]:
-        """Return a line per reason: how many were skipped for it, and the first few by name."""
+    def not_read(self) -> str:
+        """Return how many were not read and for what, the kinds of files first; "" where all were."""
+        kinds = Counter((item.kind, item.reason) for item in self.skipped)
+        said = [
+            f"{count:,} {kind} ({reason})" if kind else f"{count:,} {reason}"
+            for (kind, reason), count in sorted(kinds.items(), key=lambda entry: (not entry[0][0], -entry[1]))
+        ]
+        return f"{len(self.skipped):,} not read: {', '.join(said)}" if said else ""
+
+    def not_looked_at(self) -> str:
+        """Return how many files and folders were left out for what; "" where none was."""
+        said = [f"{count:,} {reason}" for reason, count in self.left_out.most_common()]
+        return f"Left out: {', '.join(said)}" if said else ""
+
+    def skipped_lines(self, examples: int | None = 5) -> list[str]:
+        """Return a line per reason: how many were skipped for it, and the first few by name; None: all."""
         by_reason: dict[str, list[str]] = {}
         for item in self.skipped:
-            by_reason.setdefault(item.reason, []).append(item.name)
+            by_reason.setdefault(f"{item.kind} ({item.reason})" if item.kind else item.reason, []).append(
+                item.name
+            )
         lines = []
         for reason, names in sorted(by_reason.items(), key=lambda entry: -len(entry[1])):
-            more = f" and {len(names) - examples:,} more" if len(names) > examples else ""
-            lines.append(f"{len(names):,} skipped, {reason}: {', '.join(names[:examples])}{more}")
+            shown = names if examples is None else names[:examples]
+            more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
+            lines.append(f"{len(names):,} skipped, {reason}: {', '.join(shown)}{more}")
         return lines
 
 
@@ -81,6 +102,7 @@ def ingest(
         for source in sources:
             seen: set[str] = set()
             complete = writer.take(source, seen, on_document)
+            report.left_out.update(source.left_out)
             report.prune_refused |= prune and not (complete and source.whole)
             if prune and complete and source.whole:
                 report.pruned += _prune(corpus, source.origin, seen)

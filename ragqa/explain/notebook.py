@@ -79,7 +79,7 @@ def _reference(passage: Passage) -> str:
     name = _safe(passage.title or passage.document_id)
     if is_web(passage.source):
         return f"<a href='{_safe(passage.source)}' rel='noreferrer noopener'>{name}</a>"
-    return f"{name} ({_safe(passage.document_id)})"
+    return f"{name} ({_safe(passage.location)})"
 
 
 def _safe(text: str) -> str:

@@ -76,7 +76,7 @@ def _fragments(request: Request) -> list[llm.Fragment]:
 
 def _source(passage: Passage) -> str:
     """Return where a passage can be looked up again: a file's name alone tells no two passages apart."""
-    return passage.source if passage.source.startswith("http") else passage.id
+    return passage.source if passage.source.startswith("http") else passage.id_and_place
 
 
 def _config(request: Request) -> Config:

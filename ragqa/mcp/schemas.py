@@ -27,11 +27,14 @@ def _object(**properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+PLACE = _object(kind=TEXT, label=TEXT, first=WHOLE, last=WHOLE)
 HIT = _object(
     rank=WHOLE,
     score=NUMBER,
     document_id=TEXT,
     passage_id=TEXT,
+    location=TEXT,
+    place=_or_null(PLACE),
     title=TEXT,
     source=TEXT,
     text=TEXT,
@@ -52,7 +55,16 @@ ANSWER = _object(
     model=TEXT,
     refused={"type": "boolean"},
     context_tokens=WHOLE,
-    citations=_list(_object(number=WHOLE, document_id=TEXT, passage_id=TEXT, support=_or_null(NUMBER))),
+    citations=_list(
+        _object(
+            number=WHOLE,
+            document_id=TEXT,
+            passage_id=TEXT,
+            location=TEXT,
+            place=_or_null(PLACE),
+            support=_or_null(NUMBER),
+        )
+    ),
     removed_citations=_list(WHOLE),
     sentences=_list(
         _object(start=WHOLE, end=WHOLE, text=TEXT, cited=_list(WHOLE), support=NUMBER, verdict=TEXT)

@@ -154,6 +154,8 @@ def _clean(passage: Passage) -> Passage:
         source=shortened(for_model(passage.source), LONGEST_LABEL),
         text=shortened(for_model(passage.text), LONGEST_TEXT),
         metadata=_clean_metadata(passage.metadata),
+        place=passage.place
+        and replace(passage.place, label=shortened(for_model(passage.place.label), LONGEST_LABEL)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from ragqa.types import Answer, CheckedSentence, Context, Hit, SearchResult
+from ragqa.types import Answer, CheckedSentence, Context, Hit, Place, SearchResult
 
 if TYPE_CHECKING:
     from ragqa.operations.compare import SideBySide
@@ -30,12 +30,21 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "score": round(hit.score, 6),
         "document_id": passage.document_id,
         "passage_id": passage.id,
+        "location": passage.location,
+        "place": place_json(passage.place),
         "title": passage.title,
         "source": passage.source,
         "text": passage.text,
         "metadata": dict(passage.metadata),
         "scores": {stage: round(score, 6) for stage, score in hit.scores.items()},
     }
+
+
+def place_json(place: Place | None) -> dict[str, Any] | None:
+    """Return a passage's `place`: null where its document has none."""
+    if place is None:
+        return None
+    return {"kind": place.kind, "label": place.label, "first": place.first, "last": place.last}
 
 
 def context_json(result: SearchResult, context: Context) -> dict[str, Any]:
@@ -71,6 +80,8 @@ def answer_json(answer: Answer) -> dict[str, Any]:
                 "number": citation.number,
                 "document_id": citation.passage.document_id,
                 "passage_id": citation.passage.id,
+                "location": citation.passage.location,
+                "place": place_json(citation.passage.place),
                 "support": None if citation.support is None else round(citation.support, 3),
             }
             for citation in answer.citations

@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragqa.errors import UsageError
-from ragqa.sources.files import TEXT_SUFFIXES, files_source, folder_source
+from ragqa.sources.files import Reading, files_source, folder_source
 from ragqa.sources.packages import packages_source
 from ragqa.sources.records import RECORD_SUFFIXES, records_source
+from ragqa.sources.registry import suffixes
 from ragqa.sources.source import Fields, Skipped, Source
 from ragqa.sources.sqlite import is_sqlite, query_source, table_source
 from ragqa.sources.text import clean
+from ragqa.sources.walk import Choice
 from ragqa.types import Document
 
-__all__ = ["Fields", "Skipped", "Source", "open_sources"]
+__all__ = ["Choice", "Fields", "Skipped", "Source", "open_sources"]
 
 
 def open_sources(
@@ -27,22 +29,28 @@ def open_sources(
     table: str | None = None,
     sql: str | None = None,
     packages: bool = False,
+    choice: Choice | None = None,
+    password: str = "",
 ) -> list[Source]:
     """Return what `names` (files, folders, quoted globs) and the options stand for.
 
-    A BEIR folder stands for its corpus.jsonl. Raises UsageError for a name that is nothing, a kind
-    that is not known, and a table or field that is not there.
+    `choice` says which files of a folder are wanted, `password` opens encrypted ones. A BEIR folder stands
+    for its corpus.jsonl. Raises UsageError for a name that is nothing, a kind that is not known, and a table
+    or field that is not there.
     """
     if not names and not packages:
         raise UsageError(
             "Name something to ingest: a folder, a file, a database with --table, or --packages."
         )
     sources = [packages_source()] if packages else []
-    sources.extend(_open(name, fields, table, sql) for name in names)
+    reading = Reading(fields.format, password)
+    sources.extend(_open(name, fields, table, sql, reading, choice) for name in names)
     return [_prefixed(source, fields.id_prefix) for source in sources]
 
 
-def _open(name: str, fields: Fields, table: str | None, sql: str | None) -> Source:
+def _open(
+    name: str, fields: Fields, table: str | None, sql: str | None, reading: Reading, choice: Choice | None
+) -> Source:
     try:
         path = Path(name).expanduser()
         folder = path.is_dir()
@@ -53,9 +61,9 @@ def _open(name: str, fields: Fields, table: str | None, sql: str | None) -> Sour
         raise UsageError(f"{clean(name)} cannot be the name of a file: {reason}.") from error
     if folder:
         beir = path / "corpus.jsonl"
-        return records_source(beir, fields) if beir.is_file() else folder_source(path, fields.format)
+        return records_source(beir, fields) if beir.is_file() else folder_source(path, reading, choice)
     if not os.path.lexists(path):
-        return _glob(str(path), fields.format)
+        return _glob(str(path), reading)
     if not path.is_file():
         raise UsageError(f"{name} is neither a file nor a folder.")
     if not os.access(path, os.R_OK):
@@ -66,13 +74,13 @@ def _open(name: str, fields: Fields, table: str | None, sql: str | None) -> Sour
         return table_source(path, table, fields)
     if path.suffix.lower() in RECORD_SUFFIXES:
         return records_source(path, fields)
-    if path.suffix.lower() in TEXT_SUFFIXES:
-        return files_source(path.parent, [path], fields.format)
-    known = ", ".join(sorted({*RECORD_SUFFIXES, *TEXT_SUFFIXES}))
+    if path.suffix.lower() in suffixes():
+        return files_source(path.parent, [path], reading)
+    known = ", ".join(sorted({*RECORD_SUFFIXES, *suffixes()}))
     raise UsageError(f"ragqa cannot tell what {name} holds. It reads SQLite databases and {known}.")
 
 
-def _glob(pattern: str, format: str) -> Source:
+def _glob(pattern: str, reading: Reading) -> Source:
     root = Path(*(part for part in _fixed_parts(Path(pattern))))
     rest = Path(pattern).relative_to(root)
     hidden = any(part.startswith(".") for part in rest.parts)
@@ -88,7 +96,7 @@ def _glob(pattern: str, format: str) -> Source:
     )
     if not paths:
         raise UsageError(f"There is no file or folder {pattern}.")
-    return files_source(root, paths, format)
+    return files_source(root, paths, reading)
 
 
 def _fixed_parts(pattern: Path) -> Iterator[str]:
@@ -106,4 +114,4 @@ def _prefixed(source: Source, prefix: str) -> Source:
         for item in source.items:
             yield replace(item, id=prefix + item.id) if isinstance(item, Document) else item
 
-    return Source(f"{source.origin} as {prefix}", items(), source.total, source.whole)
+    return replace(source, origin=f"{source.origin} as {prefix}", items=items())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from ragqa.types import Document
 
@@ -13,11 +13,15 @@ DATES = frozenset({"date", "created", "published"})
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something that became no document. `unread` means that there may be a document behind it."""
+    """Something that became no document. `unread` means that there may be a document behind it.
+
+    `kind` is that of a file of which none is read, such as ".mp4", and `reason` then why.
+    """
 
     name: str
     reason: str
     unread: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,15 @@ class Source:
     """One thing to ingest.
 
     `origin` identifies it between runs. `whole` says that the items are everything that this origin
-    holds, so that what is missing from them may be pruned. `total` is their number, where known.
+    holds, so that what is missing from them may be pruned. `total` is their number, where known. `left_out`
+    counts what was not looked at, by why: what is hidden, generated or ignored.
     """
 
     origin: str
     items: Iterator[Document | Skipped]
     total: int | None = None
     whole: bool = True
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

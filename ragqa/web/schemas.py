@@ -40,11 +40,20 @@ class Form(BaseModel):
     )
 
 
+class PlaceForm(Form):
+    kind: str
+    label: str
+    first: int
+    last: int
+
+
 class HitForm(Form):
     rank: int
     score: float
     document_id: str
     passage_id: str
+    location: str
+    place: PlaceForm | None
     title: str
     source: str
     text: str
@@ -63,6 +72,8 @@ class CitationForm(Form):
     number: int
     document_id: str
     passage_id: str
+    location: str
+    place: PlaceForm | None
     support: float | None
 
 

@@ -26,6 +26,7 @@ class Reference:
     title: str
     link: str
     document_id: str
+    location: str
     source: str
 
 
@@ -117,5 +118,6 @@ def _reference(asked: Asked, number: int | None, passages: Sequence[Passage]) ->
         title=" > ".join((first.title or first.document_id, *first.headings)),
         link="/passage?" + urlencode(query, errors="replace"),
         document_id=first.document_id,
+        location=first.location,
         source=first.source,
     )

@@ -84,7 +84,7 @@ def test_a_refusal_names_what_came_closest(db: Path, fake_models: SimpleNamespac
     asked = ask(db, "--strict")
     assert asked.exit_code == 0
     assert asked.stdout.startswith(
-        "The documents do not answer this.\n\nClosest\n- Making coffee (coffee.md)\n"
+        "The documents do not answer this.\n\nClosest\n- Making coffee (coffee.md:5)\n"
     )
     form = json.loads(ask(db, "--json").stdout)
     assert (form["refused"], form["refused_by"], form["citations"]) == (True, "model", [])

@@ -71,7 +71,7 @@ def test_piped_questions_read_as_a_conversation(ragqa: Run, db: Path) -> None:
     assert asked[:3] == [QUESTION, "/sources", questions[2]]
     assert asked[-1] == "/quit"
     assert "Use 60 grams of beans for one litre of water. [1]" in talk.stdout
-    assert "[1] Making coffee (coffee.md, cited)" in talk.stdout
+    assert "[1] Making coffee (coffee.md:5, cited)" in talk.stdout
     assert "\x1b" not in talk.stdout
     assert talk.stderr.splitlines()[0] == f"Searched for: {questions[2]} (grams beans litre water)"
     assert "/help" not in talk.stdout

@@ -22,7 +22,8 @@ from tests.conftest import Run
 QUESTION = "How many grams of beans for one litre of water?"
 
 HIT_KEYS = {
-    "rank", "score", "document_id", "passage_id", "title", "source", "text", "metadata", "scores",
+    "rank", "score", "document_id", "passage_id", "location", "place", "title", "source", "text",
+    "metadata", "scores",
 }  # fmt: skip
 
 
@@ -110,7 +111,7 @@ def test_ask_answers_with_citations_and_sources(ragqa: Run, db: Path) -> None:
     answer = ragqa("ask", QUESTION, "--db", db, "-o", "sentences", "1")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == (
-        "Use 60 grams of beans for one litre of water. [1] ✓\n\nSources\n[1] Making coffee (coffee.md)\n"
+        "Use 60 grams of beans for one litre of water. [1] ✓\n\nSources\n[1] Making coffee (coffee.md:15)\n"
     )
 
 
@@ -121,7 +122,9 @@ def test_ask_json_has_the_documented_form_and_is_logged(ragqa: Run, db: Path, is
         "context_tokens", "conversation_id", "citations", "removed_citations", "sentences",
     }  # fmt: skip
     assert answer["model"] == "extractive"
-    assert answer["citations"][0].keys() == {"number", "document_id", "passage_id", "support"}
+    assert answer["citations"][0].keys() == {
+        "number", "document_id", "passage_id", "location", "place", "support",
+    }  # fmt: skip
     assert answer["citations"][0]["document_id"] == "coffee.md"
     assert answer["timings_ms"].keys() == {"hybrid", "colbert", "context", "check", "model"}
     assert 0 < answer["context_tokens"] < 4000

@@ -113,7 +113,7 @@ def test_a_document_that_is_not_found_is_explained_and_said_not_to_be(
     config.write_text("retrieve: {type: fts}\nrerank: {type: none}\ncandidates: 1\nk: 1\n")
     args = ("explain", QUESTION, "--db", db, "-c", config, "-k", "1", "--document", "garden.txt")
     done = ragqa(*args)
-    assert "garden.txt#0  (not among the 1 candidates)" in done.stdout
+    assert "garden.txt#0, lines 1-3  (not among the 1 candidates)" in done.stdout
     assert json.loads(ragqa(*args, "--json").stdout)["hits"][0]["rank"] is None
     wrong = ragqa(*args[:-1], "gardn.txt")
     assert (wrong.returncode, wrong.stdout) == (2, "")

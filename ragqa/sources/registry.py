@@ -1,0 +1,106 @@
+"""Which loader reads a file: by its suffix.
+
+Those here are in LOADERS; those of other packages have the entry point group `ragqa.loaders`, whose names are
+suffixes (".dwg") and whose values are functions from a File to the documents in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+
+from ragqa.sources.apart import read_apart
+from ragqa.sources.loader import File, Loader, Read
+from ragqa.sources.source import Skipped
+from ragqa.types import Document
+
+LOADERS = (
+    Loader((".md", ".markdown", ".mdx", ".qmd", ".rmd"), "plain:read_markdown"),
+    Loader((".html", ".htm", ".xhtml"), "plain:read_html"),
+    Loader((".txt", ".text", ".log", ".ini", ".cfg", ".toml", ".yaml", ".yml"), "plain:read_text"),
+    Loader((".rst", ".org", ".adoc", ".asciidoc", ".tex"), "markup:read"),
+    Loader((".ipynb",), "notebooks:read"),
+    Loader((".csv", ".tsv"), "tables:read_csv"),
+    Loader((".json", ".xml"), "data:read"),
+    Loader((".eml",), "mail:read_message"),
+    Loader((".mbox",), "mail:read_mailbox"),
+    Loader((".epub",), "books:read", apart=True),
+    Loader((".zip",), "archives:read"),
+    Loader((".py", ".pyi"), "code:read_python"),
+    Loader(
+        (
+            *(
+                ".js",
+                ".mjs",
+                ".cjs",
+                ".ts",
+                ".jsx",
+                ".tsx",
+                ".java",
+                ".kt",
+                ".scala",
+                ".go",
+                ".rs",
+                ".c",
+                ".h",
+            ),
+            *(
+                ".cc",
+                ".cpp",
+                ".hpp",
+                ".cs",
+                ".swift",
+                ".rb",
+                ".php",
+                ".sh",
+                ".bash",
+                ".sql",
+                ".lua",
+                ".r",
+                ".jl",
+            ),
+        ),
+        "code:read_other",
+    ),
+)
+
+# Kinds of which a person knows that there is no text in them, and those that are read in another way.
+NO_TEXT = "no text"
+OTHERWISE = {
+    **dict.fromkeys((".jsonl", ".ndjson"), "records: name the file itself, with --id and --text"),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3"), "a database: name it, with --table"),
+}
+
+
+@cache
+def loader_of(suffix: str) -> Loader | None:
+    """Return the loader of ragqa's own for files that end so, in small letters; None where there is none."""
+    return next((loader for loader in LOADERS if suffix in loader.suffixes), None)
+
+
+@cache
+def plugins() -> dict[str, Read]:
+    """Return the loaders of other packages by suffix."""
+    return {point.name.lower(): point.load() for point in entry_points(group="ragqa.loaders")}
+
+
+def suffixes() -> set[str]:
+    """Return the suffixes of all files that some loader reads."""
+    return {suffix for loader in LOADERS for suffix in loader.suffixes} | plugins().keys()
+
+
+def read(file: File, suffix: str) -> Iterator[Document | Skipped]:
+    """Yield the documents of a file that ends in `suffix`, or what it was passed over for."""
+    if suffix in plugins():
+        yield from plugins()[suffix](file)
+        return
+    loader = loader_of(suffix)
+    if loader is None:
+        yield Skipped(file.name, OTHERWISE.get(suffix, NO_TEXT), kind=suffix or "without a suffix")
+    elif loader.lacks():
+        yield Skipped(file.name, f"pip install 'ragqa[{loader.extra}]'", unread=True, kind=suffix)
+    elif loader.apart:
+        yield from read_apart(loader, file)
+    else:
+        yield from loader.load()(file)
