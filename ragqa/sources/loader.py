@@ -32,7 +32,7 @@ Read = Callable[[File], Iterator[Document | Skipped]]
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """What reads files of some suffixes: `target` is "module:function" below ragqa.sources.
+    """What reads files of some suffixes: `target` is "module:function".
 
     `needs` are the modules that it imports, which the `extra` brings. `apart`: in a process of its own, since
     what it parses with may hang, crash or fill the memory.
@@ -46,7 +46,7 @@ class Loader:
 
     def load(self) -> Read:
         module, _, name = self.target.partition(":")
-        read: Read = getattr(import_module(f"ragqa.sources.{module}"), name)
+        read: Read = getattr(import_module(module), name)
         return read
 
     def lacks(self) -> bool:

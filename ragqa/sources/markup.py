@@ -71,7 +71,9 @@ def _from_adoc(text: str) -> str:
 
 def _from_tex(text: str) -> str:
     text = _TEX_TITLE.sub(lambda found: f"# {found[1]}", text, count=1)
-    return _TEX_HEADING.sub(lambda found: f"{'#' * (_TEX_LEVELS.index(found[1]) + 1)} {found[2]}", text)
+    # An article begins with sections, a book with chapters.
+    top = min((_TEX_LEVELS.index(found[1]) for found in _TEX_HEADING.finditer(text)), default=0)
+    return _TEX_HEADING.sub(lambda found: f"{'#' * (_TEX_LEVELS.index(found[1]) - top + 1)} {found[2]}", text)
 
 
 _CONVERT: dict[str, Callable[[str], str]] = {

@@ -16,18 +16,20 @@ from ragqa.sources.source import Skipped
 from ragqa.types import Document
 
 LOADERS = (
-    Loader((".md", ".markdown", ".mdx", ".qmd", ".rmd"), "plain:read_markdown"),
-    Loader((".html", ".htm", ".xhtml"), "plain:read_html"),
-    Loader((".txt", ".text", ".log", ".ini", ".cfg", ".toml", ".yaml", ".yml"), "plain:read_text"),
-    Loader((".rst", ".org", ".adoc", ".asciidoc", ".tex"), "markup:read"),
-    Loader((".ipynb",), "notebooks:read"),
-    Loader((".csv", ".tsv"), "tables:read_csv"),
-    Loader((".json", ".xml"), "data:read"),
-    Loader((".eml",), "mail:read_message"),
-    Loader((".mbox",), "mail:read_mailbox"),
-    Loader((".epub",), "books:read", apart=True),
-    Loader((".zip",), "archives:read"),
-    Loader((".py", ".pyi"), "code:read_python"),
+    Loader((".md", ".markdown", ".mdx", ".qmd", ".rmd"), "ragqa.sources.plain:read_markdown"),
+    Loader((".html", ".htm", ".xhtml"), "ragqa.sources.plain:read_html"),
+    Loader(
+        (".txt", ".text", ".log", ".ini", ".cfg", ".toml", ".yaml", ".yml"), "ragqa.sources.plain:read_text"
+    ),
+    Loader((".rst", ".org", ".adoc", ".asciidoc", ".tex"), "ragqa.sources.markup:read"),
+    Loader((".ipynb",), "ragqa.sources.notebooks:read"),
+    Loader((".csv", ".tsv"), "ragqa.sources.tables:read_csv"),
+    Loader((".json", ".xml"), "ragqa.sources.data:read"),
+    Loader((".eml",), "ragqa.sources.mail:read_message"),
+    Loader((".mbox",), "ragqa.sources.mail:read_mailbox"),
+    Loader((".epub",), "ragqa.sources.books:read", apart=True),
+    Loader((".zip",), "ragqa.sources.archives:read"),
+    Loader((".py", ".pyi"), "ragqa.sources.code:read_python"),
     Loader(
         (
             *(
@@ -61,7 +63,7 @@ LOADERS = (
                 ".jl",
             ),
         ),
-        "code:read_other",
+        "ragqa.sources.code:read_other",
     ),
 )
 
