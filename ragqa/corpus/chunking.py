@@ -65,13 +65,14 @@ class Chunker:
         offsets = [offset for offset, _ in outline]
         parts = document.parts.parts if document.parts else (Part(0),)
         ends = [*(part.start for part in parts[1:]), len(document.text)]
+        goes_on = document.parts is None or document.parts.kind not in ("slide", "sheet")
         places = Places(document)
         pieces = []
         for part, part_end in zip(parts, ends, strict=True):
             for start, text in self._spans(document, part.start, part_end):
                 place = bisect_right(offsets, start)
-                # What a part stands under ends with it: a slide has none of the headings before it.
-                within = place and (not part.headings or offsets[place - 1] >= part.start)
+                # A page goes on where the one before ended; a slide has none of the headings before it.
+                within = place and (goes_on or offsets[place - 1] >= part.start)
                 headings = (*part.headings, *(outline[place - 1][1] if within else ()))
                 if headings and headings[0] == document.title:
                     headings = headings[1:]

@@ -81,6 +81,7 @@ def read_apart(loader: Loader, file: File) -> Iterator[Document | Skipped]:
                 if item is None:
                     return
                 if item is EOFError:
+                    stop()
                     raise UnreadableError("damaged (reading it ended the process that did)")
                 kind, values = item
                 if kind == "unreadable":

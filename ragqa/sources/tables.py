@@ -35,8 +35,8 @@ def read_csv(file: File) -> Iterator[Document | Skipped]:
 def said(rows: Iterable[Sequence[Any]]) -> tuple[str, tuple[str, ...], int]:
     """Return a table as text, a line for each row, no headings, and the number of the first row in it.
 
-    The first row with something in it names the columns. A row with nothing in it is an empty line, so that
-    rows can be counted.
+    The first row with something in it names the columns. Each row is an item of a list, and with that a
+    sentence; one with nothing in it is an empty line, so that rows can be counted.
     """
     names: list[str] = []
     first = 0
@@ -47,7 +47,8 @@ def said(rows: Iterable[Sequence[Any]]) -> tuple[str, tuple[str, ...], int]:
             if any(cells):
                 names, first = cells, number + 1
             continue
-        lines.append("; ".join(_named(names, place, cell) for place, cell in enumerate(cells) if cell))
+        row = "; ".join(_named(names, place, cell) for place, cell in enumerate(cells) if cell)
+        lines.append(f"- {row}" if row else "")
     if not any(lines):
         # A table of one row has no columns to name, but something to say.
         return "; ".join(filter(None, names)), (), max(first - 1, 0)

@@ -101,7 +101,7 @@ def test_a_table_says_its_columns_with_each_row(tmp_path: Path, separator: str) 
     text = "\n".join(separator.join(row) for row in rows)
     document = only(tmp_path, "a.csv", text)
     assert document.text.split("\n") == [
-        "country: Spain; capital: Madrid", "", "country: Norway; capital: Oslo, on the fjord"
+        "- country: Spain; capital: Madrid", "", "- country: Norway; capital: Oslo, on the fjord"
     ]  # fmt: skip
     assert place_of(document, "Madrid") == "rows 2-4"
 
@@ -136,7 +136,7 @@ def message(subject: str, text: str) -> EmailMessage:
 def test_a_message_has_its_headers_and_attachments(tmp_path: Path) -> None:
     made = message("The lease", "It ends in May.")
     made.add_attachment(b"# Keys\n\nTwo keys.", maintype="text", subtype="markdown", filename="keys.md")
-    made.add_attachment(b"\x00\x01", maintype="image", subtype="png", filename="photo.png")
+    made.add_attachment(b"\x00\x01", maintype="image", subtype="png", filename="photo.raw")
     (tmp_path / "a.eml").write_bytes(made.as_bytes())
     found = load(tmp_path)
     document = found["a.eml"]
@@ -146,7 +146,7 @@ def test_a_message_has_its_headers_and_attachments(tmp_path: Path) -> None:
     assert "From: Ada <ada@example.com>" in document.text
     assert "It ends in May." in document.text
     assert isinstance(found["a.eml/keys.md"], Document)
-    assert found["a.eml/photo.png"] == Skipped("a.eml/photo.png", "no text", kind=".png")
+    assert found["a.eml/photo.raw"] == Skipped("a.eml/photo.raw", "no text", kind=".raw")
 
 
 def test_what_a_mailbox_quotes_is_said_once(tmp_path: Path) -> None:

@@ -214,6 +214,6 @@ def test_what_is_not_there_is_said(tmp_path: Path, name: str) -> None:
 
 
 def test_a_file_of_unknown_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
+    (tmp_path / "photo.raw").write_bytes(b"\xff\xd8")
     with pytest.raises(UsageError, match="cannot tell what"):
-        load(tmp_path / "photo.jpg")
+        load(tmp_path / "photo.raw")

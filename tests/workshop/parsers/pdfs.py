@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.workshop.parsers.measure import need
+
 PASSWORD = "sesame"
 TITLE = "Harbour notes"
 LABELS = ("i", "ii", "1", "2")
@@ -61,20 +63,18 @@ def generate(folder: Path) -> list[Known]:
 
 def labelled(path: Path) -> Path:
     """Write four pages that call themselves i, ii, 1, 2."""
-    import pypdf
-    from pypdf.constants import PageLabelStyle
-
+    pypdf = need("pypdf")
+    style = need("pypdf.constants").PageLabelStyle
     writer = pypdf.PdfWriter(clone_from=io.BytesIO(drawn(_four_pages)))
-    writer.set_page_label(0, 1, style=PageLabelStyle.LOWERCASE_ROMAN)
-    writer.set_page_label(2, 3, style=PageLabelStyle.DECIMAL, start=1)
+    writer.set_page_label(0, 1, style=style.LOWERCASE_ROMAN)
+    writer.set_page_label(2, 3, style=style.DECIMAL, start=1)
     writer.write(path)
     return path
 
 
 def encrypted(path: Path, source: Path) -> Path:
     """Write the source so that only a password opens it, with AES of 256 bits."""
-    import pikepdf
-
+    pikepdf = need("pikepdf")
     with pikepdf.open(source) as pdf:
         pdf.save(path, encryption=pikepdf.Encryption(user=PASSWORD, owner="owner", R=6))
     return path
@@ -89,13 +89,10 @@ def truncated(path: Path, source: Path) -> Path:
 
 def drawn(draw: Callable[[Any], None]) -> bytes:
     """Return the bytes of a PDF that `draw` makes on a canvas."""
-    from reportlab.pdfbase import pdfmetrics
-    from reportlab.pdfbase.cidfonts import UnicodeCIDFont
-    from reportlab.pdfgen.canvas import Canvas
-
-    pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
+    font = need("reportlab.pdfbase.cidfonts").UnicodeCIDFont("STSong-Light")
+    need("reportlab.pdfbase.pdfmetrics").registerFont(font)
     buffer = io.BytesIO()
-    canvas = Canvas(buffer, pagesize=(WIDTH, HEIGHT))
+    canvas = need("reportlab.pdfgen.canvas").Canvas(buffer, pagesize=(WIDTH, HEIGHT))
     canvas.setTitle(TITLE)
     draw(canvas)
     canvas.save()
@@ -146,15 +143,25 @@ def _columns(sentences: Sequence[str], by_row: bool) -> Callable[[Any], None]:
 
 
 def _headed(folder: Path) -> Known:
-    return Known("headings", folder / "headings.pdf", _sentences(12, seed=3), HEADINGS)
+    sentences, each = _sentences(12, seed=3), 12 // len(HEADINGS)
+    read = [
+        line
+        for number, heading in enumerate(HEADINGS)
+        for line in (heading, *sentences[number * each : (number + 1) * each])
+    ]
+    return Known("headings", folder / "headings.pdf", tuple(read), HEADINGS)
 
 
 def _headings(canvas: Any) -> None:
     sentences = iter(_sentences(12, seed=3))
     y = HEIGHT - 72
     for key, heading in enumerate(HEADINGS):
-        canvas.setFont("Helvetica-Bold", HEAD)
-        canvas.drawString(MARGIN, y, heading)
+        # Half the size, drawn twice as large: many programs write so.
+        canvas.saveState()
+        canvas.scale(2, 2)
+        canvas.setFont("Helvetica-Bold", HEAD / 2)
+        canvas.drawString(MARGIN / 2, y / 2, heading)
+        canvas.restoreState()
         canvas.bookmarkPage(str(key))
         canvas.addOutlineEntry(heading, str(key), level=0)
         canvas.setFont("Helvetica", BODY)
@@ -183,15 +190,13 @@ def _four_pages(canvas: Any) -> None:
 
 
 def _image(canvas: Any) -> None:
-    from reportlab.lib.utils import ImageReader
-
-    canvas.drawImage(ImageReader(text_image("Lighthouse 4711")), MARGIN, HEIGHT - 200, 400, 60)
+    picture = need("reportlab.lib.utils").ImageReader(text_image("Lighthouse 4711"))
+    canvas.drawImage(picture, MARGIN, HEIGHT - 200, 400, 60)
 
 
 def text_image(text: str) -> Any:
     """Return a picture of a line of text, 800 pixels wide."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    image = Image.new("RGB", (800, 120), "white")
-    ImageDraw.Draw(image).text((20, 25), text, fill="black", font=ImageFont.load_default(60))
+    image = need("PIL.Image").new("RGB", (800, 120), "white")
+    font = need("PIL.ImageFont").load_default(60)
+    need("PIL.ImageDraw").Draw(image).text((20, 25), text, fill="black", font=font)
     return image
