@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # As pyproject.toml has them; those of who works on ragqa are left out, and so is `all`.
 USES = {
+    "docs": "PDF, Office, OpenDocument, RTF and Outlook files",
+    "ocr": "text in scanned pages and pictures",
     "torch": "checkpoints from a hub or a folder, cross-encoders, GPUs",
     "report": "eval report, and the page of stored runs",
     "tune": "eval tune",

@@ -39,8 +39,8 @@ def read_mailbox(file: File) -> Iterator[Document | Skipped]:
     """Yield the messages of a mailbox, `inbox.mbox/1` and so on; quotations of earlier ones once."""
     box = mailbox.mbox(file.path, create=False)
     said: set[str] = set()
-    for number, message in enumerate(box, 1):
-        whole = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
+    for number, key in enumerate(box.iterkeys(), 1):
+        whole = email.message_from_bytes(box.get_bytes(key), policy=email.policy.default)
         yield from message_documents(whole, _inner(file, str(number)), said)
 
 

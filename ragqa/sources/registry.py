@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from ragqa.sources.apart import read_apart
 from ragqa.sources.loader import File, Loader, Read
 from ragqa.sources.source import Skipped
+from ragqa.sources.text import UnreadableError
 from ragqa.types import Document
 
 LOADERS = (
@@ -116,7 +117,7 @@ def suffixes() -> set[str]:
 def read(file: File, suffix: str) -> Iterator[Document | Skipped]:
     """Yield the documents of a file that ends in `suffix`, or what it was passed over for."""
     if suffix in plugins():
-        yield from plugins()[suffix](file)
+        yield from _survived(plugins()[suffix], file)
         return
     loader = loader_of(suffix)
     if loader is None:
@@ -126,4 +127,14 @@ def read(file: File, suffix: str) -> Iterator[Document | Skipped]:
     elif loader.apart:
         yield from read_apart(loader, file)
     else:
-        yield from loader.load()(file)
+        yield from _survived(loader.load(), file)
+
+
+def _survived(read: Read, file: File) -> Iterator[Document | Skipped]:
+    """Yield what `read` does; a file that it trips over is one that is damaged, and costs no other."""
+    try:
+        yield from read(file)
+    except (UnreadableError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableError(f"damaged ({type(error).__name__})") from error

@@ -57,7 +57,8 @@ def read_rtf(file: File) -> Iterator[Document | Skipped]:
     raw = read_file(file.path).decode("latin-1")
     if not raw.lstrip().startswith("{\\rtf"):
         raise UnreadableError("not RTF")
-    text = re.sub(r"\n{3,}", "\n\n", clean(str(rtf_to_text(raw, errors="ignore"))))
+    text = clean(str(rtf_to_text(raw, errors="ignore")))  # type: ignore[no-untyped-call]
+    text = re.sub(r"\n{3,}", "\n\n", text)
     yield text_document(file, Readable(text.strip("\n"), "text", ""), None)
 
 

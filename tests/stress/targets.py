@@ -22,6 +22,7 @@ from ragqa.sources import sqlite as loader
 from ragqa.sources.text import decode, read_markup
 from ragqa.types import Document
 from tests.conftest import fill, write_notes
+from tests.stress.files import mutated
 from tests.stress.fuzz import Target
 from tests.stress.nasty import QUERIES, SQL, UNITS, WRITTEN
 
@@ -76,6 +77,7 @@ def targets(folder: Path) -> list[Target]:
         ),
         Target("markup", 3, st.tuples(raws, st.sampled_from(["auto", "markdown", "html", "text"])), _markup),
         Target("names", 0.5, st.dictionaries(_names(), raws, max_size=5), _ingest(folder)),
+        Target("files", 3, *mutated(folder / "files")),
         Target("path", 1, texts, lambda text: open_sources([text], Fields())),
         Target("sqlite", 2, st.lists(st.sampled_from(SQL), min_size=1, max_size=6), _database(folder)),
         Target(
