@@ -20,7 +20,7 @@ _KEYWORD = (
 )
 _DEFINITION = re.compile(
     rf"^(?P<indent>[ \t]{{0,4}})(?:(?:export|default|public|private|protected|internal|static|abstract|final|"
-    rf"async|pub(?:\([^)]*\))?|unsafe|open|override|data|sealed|inline|virtual|const|local)[ \t]+)*"
+    rf"async|pub(?:\([^)]*\))?|unsafe|open|override|data|sealed|inline|virtual|const|local)[ \t]+){{0,6}}"
     rf"(?:(?:{_KEYWORD})[ \t]+(?:\([^)]*\)[ \t]*)?(?P<name>[A-Za-z_$][\w$:.]*)"
     rf"|(?:create[ \t]+(?:or[ \t]+replace[ \t]+)?(?:table|view|function|procedure|trigger|index)[ \t]+"
     rf"(?:if[ \t]+not[ \t]+exists[ \t]+)?(?P<sql>[\w.\"]+))"

@@ -378,3 +378,10 @@ def test_another_packages_loader_reads_its_kind(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(registry, "plugins", lambda: {".dwg": read_dwg})
     assert only(tmp_path, "mill.dwg", b"\x00").text == "A plan of mill."
+
+
+@pytest.mark.parametrize("line", ["public " * 8_000, "a b c(d) " * 4_000, "fn " * 16_000, "int x(" * 8_000])
+def test_a_line_without_an_end_takes_no_time_that_grows_with_its_square(tmp_path: Path, line: str) -> None:
+    start = time.monotonic()
+    assert only(tmp_path, "a.java", line).text
+    assert time.monotonic() - start < 2
