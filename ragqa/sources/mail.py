@@ -8,7 +8,7 @@ import mailbox
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
@@ -37,11 +37,11 @@ def read_message(file: File) -> Iterator[Document | Skipped]:
 
 def read_mailbox(file: File) -> Iterator[Document | Skipped]:
     """Yield the messages of a mailbox, `inbox.mbox/1` and so on; quotations of earlier ones once."""
-    box = mailbox.mbox(file.path, create=False)
     said: set[str] = set()
-    for number, key in enumerate(box.iterkeys(), 1):
-        whole = email.message_from_bytes(box.get_bytes(key), policy=email.policy.default)
-        yield from message_documents(whole, _inner(file, str(number)), said)
+    with closing(mailbox.mbox(file.path, create=False)) as box:
+        for number, key in enumerate(box.iterkeys(), 1):
+            whole = email.message_from_bytes(box.get_bytes(key), policy=email.policy.default)
+            yield from message_documents(whole, _inner(file, str(number)), said)
 
 
 def message_documents(
