@@ -38,7 +38,9 @@ WorkerCores = Annotated[
 def ingest(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE", help="Folders, files, quoted globs, SQLite databases."),
+        typer.Argument(
+            metavar="SOURCE", help="Folders, files, quoted globs, SQLite databases, http(s) addresses."
+        ),
     ] = None,
     table: Annotated[str | None, typer.Option(help="The table or view of a SQLite database.")] = None,
     sql: Annotated[str | None, typer.Option(help="A query on the database, instead of a table.")] = None,
@@ -77,6 +79,7 @@ def ingest(
     password: Annotated[
         str, typer.Option("--password", envvar="RAGQA_PASSWORD", help="Opens encrypted files.")
     ] = "",
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing: an address is refused.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name all that was not read.")] = False,
     config: ConfigName = "default",
     db: Db = None,
@@ -106,7 +109,14 @@ def ingest(
         follow_links,
     )
     opened = open_sources(
-        sources or [], fields, table=table, sql=sql, packages=packages, choice=choice, password=password
+        sources or [],
+        fields,
+        table=table,
+        sql=sql,
+        packages=packages,
+        choice=choice,
+        password=password,
+        offline=offline,
     )
     totals = [source.total for source in opened]
     total = sum(count or 0 for count in totals) if all(totals) else None

@@ -17,6 +17,7 @@ from ragqa.sources.source import Fields, Skipped, Source
 from ragqa.sources.sqlite import is_sqlite, query_source, table_source
 from ragqa.sources.text import clean
 from ragqa.sources.walk import Choice
+from ragqa.sources.web import is_url, url_source
 from ragqa.types import Document
 
 __all__ = ["Choice", "Fields", "Skipped", "Source", "open_sources"]
@@ -31,8 +32,9 @@ def open_sources(
     packages: bool = False,
     choice: Choice | None = None,
     password: str = "",
+    offline: bool = False,
 ) -> list[Source]:
-    """Return what `names` (files, folders, quoted globs) and the options stand for.
+    """Return what `names` (files, folders, quoted globs, addresses) and the options stand for.
 
     `choice` says which files of a folder are wanted, `password` opens encrypted ones. A BEIR folder stands
     for its corpus.jsonl. Raises UsageError for a name that is nothing, a kind that is not known, and a table
@@ -44,7 +46,12 @@ def open_sources(
         )
     sources = [packages_source()] if packages else []
     reading = Reading(fields.format, password)
-    sources.extend(_open(name, fields, table, sql, reading, choice) for name in names)
+    sources.extend(
+        url_source(name, offline=offline, password=password)
+        if is_url(name)
+        else _open(name, fields, table, sql, reading, choice)
+        for name in names
+    )
     return [_prefixed(source, fields.id_prefix) for source in sources]
 
 
