@@ -20,6 +20,8 @@ ENVIRONMENT = (
     ("RAGQA_DB", "The corpus file, where --db is not given."),
     ("RAGQA_RUNS", "The file of evaluation runs, where --runs is not given."),
     ("RAGQA_LANCE", "The Lance dataset of ragqa push and the config lancedb."),
+    ("RAGQA_EDITOR_URI", "Where a source leads on a terminal: vscode://file{path}:{line}, or {page}."),
+    ("RAGQA_PASSWORD", "What opens encrypted files, where --password is not given."),
     ("RAGQA_TOKEN", "The token of ragqa serve, where --token is not given."),
     ("LLM_USER_PATH", "llm's directory: its keys, aliases, default model and log."),
     ("HF_HUB_OFFLINE", "1 keeps checkpoints of model hubs from being looked for on the network."),

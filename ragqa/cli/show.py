@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ragqa.cli.links import linked
 from ragqa.safety.redaction import redacted
 from ragqa.safety.untrusted import for_line, for_terminal, to_json
 from ragqa.types import Hit
@@ -74,7 +75,7 @@ def print_hits(hits: Sequence[Hit], full: bool = False) -> None:
         path = " > ".join((passage.title or passage.document_id, *passage.headings))
         scores = ", ".join(f"{stage} {score:.4g}" for stage, score in hit.scores.items())
         say(f"{hit.rank:>3}. {path}")
-        say(f"     {passage.id_and_place}  ({scores})")
+        print(f"     {linked(passage.id_and_place, passage)}  {for_line(f'({scores})')}")
         if full:
             # Moved in, so that no line of it looks like the next hit.
             say_text(textwrap.indent(passage.text.strip(), "     ") + "\n")

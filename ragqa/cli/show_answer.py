@@ -8,6 +8,7 @@ import typer
 
 from ragqa.answer.events import Said, Text
 from ragqa.answer.remarks import closest, remarks
+from ragqa.cli.links import linked
 from ragqa.cli.show import plain, say
 from ragqa.safety.untrusted import is_web
 from ragqa.types import Answer, CheckedSentence, Passage
@@ -78,14 +79,14 @@ def print_after(answer: Answer) -> None:
     given = [(block.number, block.first) for block in answer.context.blocks]
     print("\nSources" if cited else "\nThe answer cites nothing. It was given")
     for number, passage in cited or given:
-        say(f"[{number}] {reference(passage)}")
+        print(linked(f"[{number}] {reference(passage)}", passage))
 
 
 def _print_closest(answer: Answer) -> None:
     passages = closest(answer)
     print("\nClosest" if passages else "\nNo passage has anything to do with it.")
     for passage in passages:
-        say(f"- {reference(passage)}")
+        print(linked(f"- {reference(passage)}", passage))
 
 
 def reference(passage: Passage, note: str = "") -> str:
