@@ -11,9 +11,10 @@ import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Request
 from markupsafe import Markup
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from ragqa.explain.page import asset, explanation_fragment
+from ragqa.service import originals
 from ragqa.service.catalog import NotThereError
 from ragqa.service.library import Asked
 from ragqa.service.models import ready_models
@@ -93,14 +94,29 @@ def passage(request: Request, question: str, config: str = "", number: int | Non
     """Show passages of one document with the words of the question shaded."""
     ids = request.query_params.getlist("id")
     explanation = library_of(request).explain_passages(question, config, ids)
+    first = explanation.hits[0].hit.passage
     shown: dict[str, Any] = {
         "number": number,
-        "passage": explanation.hits[0].hit.passage,
+        "passage": first,
+        "has_page": originals.has_page(first),
         "shading": Markup(explanation_fragment(explanation)),
     }
     if FRAGMENT in request.headers:
         return HTMLResponse(render("passage.html", **shown))
     return page_of(request, "passage-page.html", **shown)
+
+
+@router.get("/page.png")
+def page_picture(request: Request, id: str) -> Response:
+    """Draw the page of a PDF that a passage stands on, the passage marked."""
+    return Response(originals.page_picture(library_of(request).db, id), media_type="image/png")
+
+
+@router.get("/pdf")
+def pdf(request: Request, id: str) -> Response:
+    """Give out the PDF that a passage was read from; the browser opens it at the page after the #."""
+    path, _ = originals.original(library_of(request).db, id)
+    return FileResponse(path, media_type="application/pdf", content_disposition_type="inline")
 
 
 @router.get("/corpus")
