@@ -131,7 +131,7 @@ def test_the_base_alone_answers_and_evaluates(base: Base, tmp_path: Path) -> Non
     assert said["index"].splitlines() == [
         f"{name}: 4 passages indexed" for name in ("fts", "dense", "colbert")
     ]
-    assert said["search"].startswith("  1. Making coffee\n     coffee.md#0  (fts ")
+    assert said["search"].startswith("  1. Making coffee\n     coffee.md#0, lines 5-15  (fts ")
     assert said["ask"].startswith("Use 60 grams of beans for one litre of water. [1] ✓")
     assert "fts and default do the same on every question." in said["eval"]
     for package in ("torch", "transformers", "sentence-transformers"):

@@ -30,8 +30,10 @@ def m003_pooled_tokens(db: Database) -> None:
 @migrations()
 def m004_places(db: Database) -> None:
     """The parts of a document (pages, slides, lines), and where in them each passage stands, as JSON."""
-    db.execute("ALTER TABLE documents ADD COLUMN parts TEXT")
-    db.execute("ALTER TABLE passages ADD COLUMN place TEXT")
+    # Killed between the two, it begins anew.
+    for table, column in (("documents", "parts"), ("passages", "place")):
+        if column not in db[table].columns_dict:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
 
 
 _M001 = (

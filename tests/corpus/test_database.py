@@ -177,3 +177,16 @@ def test_removing_a_document_removes_all_that_was_made_of_it(corpus: Corpus) -> 
     assert corpus.count("token_vectors") < before
     orphans = "SELECT count(*) FROM token_vectors WHERE passage NOT IN (SELECT rowid FROM passages)"
     assert corpus.connection.execute(orphans).fetchone()[0] == 0
+
+
+def test_a_migration_that_was_killed_amid_begins_anew(tmp_path: Path) -> None:
+    """The fourth adds two columns; killed after the first it once ended with "duplicate column name"."""
+    path = tmp_path / "c.db"
+    Corpus.open(path, create=True).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE passages DROP COLUMN place")
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'm004_places'")
+        connection.execute("PRAGMA user_version = 3")
+    with Corpus.open(path) as corpus:
+        columns = [row[1] for row in corpus.connection.execute("PRAGMA table_info(passages)")]
+    assert "place" in columns

@@ -140,7 +140,8 @@ def _copy(
             " WHERE rowid IN (SELECT value FROM json_each(?))",
             [json.dumps(wanted)],
         )
-        connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", kept)
+        marks = ", ".join("?" * len(kept[0])) if kept else "NULL"
+        connection.executemany(f"INSERT INTO passages VALUES ({marks})", kept)
         for table in ("dense_vectors", *(["token_vectors"] if with_tokens else [])):
             connection.execute(
                 f"INSERT INTO {table} SELECT * FROM real.{table} WHERE passage IN"
