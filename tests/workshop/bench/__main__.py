@@ -12,7 +12,15 @@ import typer
 from ragqa.cli.run import run
 from ragqa.errors import UsageError, unknown_name
 from ragqa.evaluate.environment import machine
-from tests.workshop.bench import encoding, first_stages, growth, late_interaction, processes, report
+from tests.workshop.bench import (
+    documents,
+    encoding,
+    first_stages,
+    growth,
+    late_interaction,
+    processes,
+    report,
+)
 from tests.workshop.bench.material import Material, prepare
 from tests.workshop.bench.measure import Row
 
@@ -27,6 +35,7 @@ WORKS: dict[str, Callable[[Material], Iterator[Row]]] = {
     "stages": processes.stages,
     "answers": processes.answers,
     "memory": processes.memory,
+    "documents": documents.read,
     "build": late_interaction.build_and_add,
     "growth": growth.growth,
 }
