@@ -21,7 +21,7 @@ from ragqa.evaluate.runs import RankedPassage, Reply, Result
 from ragqa.evaluate.store import RunStore
 from ragqa.pipeline import Pipeline
 from ragqa.search.many import SearchEngine, SharedQuestion, SharedSearch
-from ragqa.types import Answer, SearchResult
+from ragqa.types import Answer, Passage, SearchResult
 
 if TYPE_CHECKING:
     from ragqa.answer.request import ModelRequest
@@ -207,8 +207,15 @@ def _send_once(request: ModelRequest) -> Outcome[Answer]:
         return Outcome(None, error, 1)
 
 
+def page_of(passage: Passage) -> str:
+    """Return the label of the page that a passage stands on; "" where it stands on none."""
+    return passage.place.label if passage.place is not None and passage.place.kind == "page" else ""
+
+
 def _ranking(result: SearchResult) -> tuple[RankedPassage, ...]:
     return tuple(
-        RankedPassage(hit.passage.document_id, hit.passage.id, hit.score, dict(hit.scores))
+        RankedPassage(
+            hit.passage.document_id, hit.passage.id, hit.score, dict(hit.scores), page_of(hit.passage)
+        )
         for hit in result.hits
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragqa.errors import UsageError
 from ragqa.evaluate import answers
-from ragqa.evaluate.questions import JudgedQuestion
+from ragqa.evaluate.questions import JudgedQuestion, document_of
 from ragqa.evaluate.runs import Reply, Run
 from ragqa.types import Hit
 
@@ -45,7 +45,8 @@ def _cited(score: Callable[[Sequence[str], list[str]], float]) -> AnswerMetric:
     return AnswerMetric(
         lambda question: question.judged,
         lambda question, reply: score(
-            reply.cited, [document for document, grade in question.relevant.items() if grade > 0]
+            reply.cited,
+            list(dict.fromkeys(document_of(name) for name, grade in question.relevant.items() if grade > 0)),
         ),
     )
 
@@ -105,7 +106,7 @@ def values(run: Run, metrics: Sequence[Metric]) -> dict[str, Values]:
     found: dict[str, Values] = {metric.name: {} for metric in retrieval}
     if retrieval and judged:
         relevant = [run.questions[place].relevant for place in judged]
-        documents = [run.results[place].documents for place in judged]
+        documents = [run.results[place].found(run.questions[place].relevant) for place in judged]
         for name, column in retrieval_values(retrieval, relevant, documents, run.label).items():
             found[name] = dict(zip(judged, column, strict=True))
     for metric in metrics:
@@ -146,7 +147,7 @@ def qrels_of(run: Run) -> dict[str, dict[str, int]]:
 def ranked_of(run: Run) -> dict[str, dict[str, float]]:
     """Return the documents found and their scores, by question."""
     return {
-        run.questions[place].id: document_scores(run.results[place].documents)
+        run.questions[place].id: document_scores(run.results[place].found(run.questions[place].relevant))
         for place in sorted(run.results)
     }
 

@@ -14,7 +14,7 @@ from ragqa.encoders.device import may_have_accelerator, resolve_device
 from ragqa.errors import UsageError
 from ragqa.evaluate.calls import Retries, SharedPause
 from ragqa.evaluate.environment import code_version, machine
-from ragqa.evaluate.questions import QuestionSet, unknown_documents
+from ragqa.evaluate.questions import QuestionSet, document_of, unknown_documents
 from ragqa.evaluate.runs import DEPTH, RunKey
 from ragqa.evaluate.store import RunStore
 from ragqa.operations.corpus import index_bytes
@@ -64,7 +64,12 @@ def absent_documents(pipelines: Sequence[Pipeline], question_set: QuestionSet) -
     if not ours or not judged:
         return {}
     corpus = ours[0].corpus
-    absent = unknown_documents(judged, corpus.existing)
+
+    def existing(names: Sequence[str]) -> set[str]:
+        there = corpus.existing(sorted({document_of(name) for name in names}))
+        return {name for name in names if document_of(name) in there}
+
+    absent = unknown_documents(judged, existing)
     relevant = [d for question in judged for d, grade in question.relevant.items() if grade > 0]
     if sum(map(len, absent.values())) == len(relevant):
         raise UsageError(

@@ -322,6 +322,15 @@ def _name(path: Path) -> str:
     return path.resolve().parent.name if stem in ("questions", "queries", "topics") else stem
 
 
+# Between a document's id and the label of one of its pages, where a judgement names that.
+PAGE = "#page="
+
+
+def document_of(name: str) -> str:
+    """Return the document that a judgement names, itself or one of its pages."""
+    return name.partition(PAGE)[0]
+
+
 def unknown_documents(
     questions: Iterable[JudgedQuestion], exists: Callable[[Sequence[str]], set[str]]
 ) -> dict[str, list[str]]:

@@ -48,7 +48,16 @@ def result_row(result: Result) -> dict[str, Any]:
         "reason": result.reason,
         "attempts": result.attempts,
         "ranking": json.dumps(
-            [[p.document_id, p.passage_id, _short(p.score), _short_all(p.scores)] for p in result.ranking],
+            [
+                [
+                    p.document_id,
+                    p.passage_id,
+                    _short(p.score),
+                    _short_all(p.scores),
+                    *([p.page] if p.page else []),
+                ]
+                for p in result.ranking
+            ],
             ensure_ascii=False,
         ),
         "timings_ms": json.dumps(dict(result.timings_ms)),

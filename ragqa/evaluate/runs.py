@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ragqa.evaluate.questions import JudgedQuestion, QuestionSet
+from ragqa.evaluate.questions import PAGE, JudgedQuestion, QuestionSet
 
 Status = Literal["done", "failed"]
 # Passages asked for per question, unless the config reranks fewer. They stand for fewer documents, so
@@ -21,12 +21,13 @@ DEPTH = 100
 
 @dataclass(frozen=True, slots=True)
 class RankedPassage:
-    """A hit as a run keeps it: no text, which is the corpus'."""
+    """A hit as a run keeps it: no text, which is the corpus'. `page` is its label; "" where there is none."""
 
     document_id: str
     passage_id: str
     score: float
     scores: Mapping[str, float]
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,18 @@ class Result:
     def documents(self) -> list[str]:
         """The ids of the documents found, best passage first, each once."""
         return list(dict.fromkeys(passage.document_id for passage in self.ranking))
+
+    def found(self, relevant: Iterable[str]) -> list[str]:
+        """Return what was found as `relevant` names it: documents, or pages ("lease.pdf#page=3") if it does.
+
+        Best passage first, each once.
+        """
+        if not any(PAGE in name for name in relevant):
+            return self.documents
+        named = (
+            f"{one.document_id}{PAGE}{one.page}" if one.page else one.document_id for one in self.ranking
+        )
+        return list(dict.fromkeys(named))
 
 
 @dataclass(frozen=True, slots=True)

@@ -421,3 +421,26 @@ def test_the_right_page_is_cited_of_two_hundred_pdfs(tmp_path: Path) -> None:
             place = citation.passage.place
             right += (citation.passage.document_id, place and place.label) == (name, page)
     assert right / len(asked) >= 0.98
+
+
+def test_judgements_may_name_pages(ragqa: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    pdf(folder / "lease.pdf", lines("The mill has a wheel of oak."), lines("The lease ends in October."))
+    pdf(folder / "other.pdf", lines("Nothing of interest."))
+    asked = [
+        {"id": "a", "question": "When does the lease end?", "relevant": ["lease.pdf#page=2"]},
+        {"id": "b", "question": "What is the wheel made of?", "relevant": ["lease.pdf#page=2"]},
+        {"id": "c", "question": "What is the wheel made of?", "relevant": ["lease.pdf"]},
+    ]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    paths = ("--db", tmp_path / "c.db", "--runs", tmp_path / "r.db")
+    ragqa("ingest", folder, "--db", tmp_path / "c.db")
+    done = ragqa("eval", "run", tmp_path / "q.jsonl", *paths, "-c", "default", "--retrieval-only", "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(ragqa("eval", "show", "1", "--runs", tmp_path / "r.db", "--json").stdout)
+    # The second names the wrong page, which is found third.
+    assert shown["runs"][0]["metrics"]["RR@10"]["mean"] == pytest.approx((1 + 1 / 3 + 1) / 3)
+    trec = ragqa("eval", "export", "1", "--runs", tmp_path / "r.db", "--trec").stdout
+    assert "a Q0 lease.pdf#page=2 1 " in trec
+    assert "c Q0 lease.pdf 1 " in trec

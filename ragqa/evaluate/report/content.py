@@ -279,7 +279,7 @@ def _best_two(rows: Sequence[Row], metric: str) -> tuple[int, int] | None:
 def _side(study: Study, which: int, place: int, value: float) -> Side:
     run, question = study.runs[which], study.questions[place]
     result = run.results.get(place)
-    documents = result.documents if result is not None else []
+    documents = result.found(question.relevant) if result is not None else []
     relevant = [question.relevant.get(document, 0) > 0 for document in documents]
     state, answer = _answer(run, result)
     return Side(
