@@ -1,8 +1,8 @@
 """Where in its source the words stand that an answer cites: on which page, in which line.
 
-The rule. Of the passages behind a number, the sentence that has most words in common with what cites it
-(Dice: twice the common words, of all words of both) gives passage and line. It fails where an answer says
-something in none of the passage's words; then it is the first passage's first line.
+The rule. Of the passages behind a number, the sentence that has most words in common with the first sentence
+that cites it (Dice: twice the common words, of all words of both) gives passage and line. It fails where an
+answer says something in none of the passage's words; then it is the first passage's first line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def located_citations(
     sentences = [text[start:end] for start, end in answer_sentences(text)]
     found = []
     for citation in citations(text, context, checked):
-        citing = " ".join(one for one in sentences if citation.number in cited_numbers(one))
+        # Of several the first: it leads, and the place of all of them together would be none of theirs.
+        citing = next((one for one in sentences if citation.number in cited_numbers(one)), "")
         passage = located(blocks[citation.number].passages, citing)
         found.append(replace(citation, passage=passage))
     return tuple(found)

@@ -13,6 +13,7 @@ from ragqa.service.forms import size
 
 if TYPE_CHECKING:
     from ragqa.cluster.ray_cluster import Cluster
+    from ragqa.corpus.ingest import IngestReport
     from ragqa.pipeline import Pipeline
 
 Engine = Annotated[
@@ -120,14 +121,20 @@ def ingest(
     )
     totals = [source.total for source in opened]
     total = sum(count or 0 for count in totals) if all(totals) else None
-    with show.progress("Reading documents") as advance:
+    said = [""]
+
+    def advanced(report: IngestReport) -> None:
+        said[0] = report.under_way
+        advance(report.seen, total)
+
+    with show.progress("Reading documents", lambda: said[0]) as advance:
         report = ingest_sources(
             db,
             config,
             opened,
             prune=prune,
             take_over=take_over,
-            on_document=lambda report: advance(report.seen, total),
+            on_document=advanced,
         )
     if json:
         show.print_json(report.as_json())

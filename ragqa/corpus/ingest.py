@@ -16,7 +16,7 @@ from ragqa.corpus.chunking import VERSION, Chunker, Piece
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.places import write_parts, write_place
 from ragqa.errors import UsageError
-from ragqa.sources.source import DATES, Skipped, Source
+from ragqa.sources.source import DATES, Skipped, Source, UnderWay
 from ragqa.types import Document
 
 COMMIT_EVERY_S = 2.0
@@ -26,8 +26,8 @@ COMMIT_EVERY_S = 2.0
 class IngestReport:
     """What one run did, document by document; `skipped` says what was not read and why.
 
-    `left_out` counts what was not looked at, by why. `prune_refused` says that a source could not be read
-    whole, so that nothing of it was pruned.
+    `left_out` counts what was not looked at, by why. `under_way` says how far the reading of a long file is.
+    `prune_refused` says that a source could not be read whole, so that nothing of it was pruned.
     """
 
     added: int = 0
@@ -37,6 +37,7 @@ class IngestReport:
     prune_refused: bool = False
     skipped: list[Skipped] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    under_way: str = ""
 
     @property
     def seen(self) -> int:
@@ -191,10 +192,11 @@ class _Writer:
                     if item is None:
                         more = False
                         break
+                    self.report.under_way = str(item) if isinstance(item, UnderWay) else ""
                     if isinstance(item, Skipped):
                         complete = complete and not item.unread
                         self.report.skipped.append(item)
-                    else:
+                    elif isinstance(item, Document):
                         self._document(item, source.origin, seen)
                     on_document(self.report)
         return complete

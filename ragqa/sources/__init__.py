@@ -13,7 +13,7 @@ from ragqa.sources.files import Reading, files_source, folder_source
 from ragqa.sources.packages import packages_source
 from ragqa.sources.records import RECORD_SUFFIXES, records_source
 from ragqa.sources.registry import suffixes
-from ragqa.sources.source import Fields, Skipped, Source
+from ragqa.sources.source import Fields, Item, Skipped, Source
 from ragqa.sources.sqlite import is_sqlite, query_source, table_source
 from ragqa.sources.text import clean
 from ragqa.sources.walk import Choice
@@ -117,7 +117,7 @@ def _prefixed(source: Source, prefix: str) -> Source:
     if not prefix:
         return source
 
-    def items() -> Iterator[Document | Skipped]:
+    def items() -> Iterator[Item]:
         for item in source.items:
             yield replace(item, id=prefix + item.id) if isinstance(item, Document) else item
 

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from ragqa.sources.loader import File, Loader
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped, UnderWay
 from ragqa.sources.text import UnreadableError
 from ragqa.types import Document, Part, Parts
 
 # How long a file may take from one document to the next, and how much memory the process may have.
 PATIENCE_S = 120.0
 MEMORY = 4 * 2**30
+_KINDS = {Document: "document", Skipped: "skipped", UnderWay: "under way"}
 _LENGTH = struct.Struct("<Q")
 
 
@@ -70,7 +71,7 @@ _lock = threading.Lock()
 _reader: _Reader | None = None
 
 
-def read_apart(loader: Loader, file: File) -> Iterator[Document | Skipped]:
+def read_apart(loader: Loader, file: File) -> Iterator[Item]:
     """Yield what `loader` makes of a file; raises UnreadableError, also for what it does not survive."""
     with _lock:
         reader = _running()
@@ -130,10 +131,12 @@ def _receive(pipe: IO[bytes]) -> Any:
     return json.loads(pipe.read(length))
 
 
-def _item(kind: str, values: dict[str, Any]) -> Document | Skipped:
+def _item(kind: str, values: dict[str, Any]) -> Item:
     """Return what the process sent, as values alone: what is in it may have come to command it."""
     if kind == "skipped":
         return Skipped(**values)
+    if kind == "under way":
+        return UnderWay(**values)
     parts = values.pop("parts")
     if parts is not None:
         made = (Part(**{**part, "headings": tuple(part["headings"])}) for part in parts["parts"])
@@ -159,7 +162,7 @@ def main() -> None:
         file = File(**{**values, "path": Path(values["path"])})
         try:
             for item in Loader((), target).load()(file):
-                _send(answers, ["document" if isinstance(item, Document) else "skipped", asdict(item)])
+                _send(answers, [_KINDS[type(item)], asdict(item)])
             _send(answers, None)
         except UnreadableError as error:
             _send(answers, ["unreadable", str(error)])

@@ -11,9 +11,8 @@ from pathlib import Path, PurePosixPath
 from ragqa.config import MAX_DOCUMENT
 from ragqa.sources import registry
 from ragqa.sources.loader import File
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped
 from ragqa.sources.text import UnreadableError, clean
-from ragqa.types import Document
 
 # An archive that holds more is read no further: members, bytes in all once unpacked.
 MOST_MEMBERS = 20_000
@@ -22,7 +21,7 @@ MOST_BYTES = 2 * 2**30
 MOST_RATIO = 200
 
 
-def read(file: File) -> Iterator[Document | Skipped]:
+def read(file: File) -> Iterator[Item]:
     """Yield the documents of the members; an archive in it is named and not opened."""
     try:
         archive = zipfile.ZipFile(file.path)
@@ -53,7 +52,7 @@ def _inner(file: File, member: zipfile.ZipInfo) -> File | None:
     return File(file.path, f"{file.name}/{name}", f"{file.source}/{name}", file.format, file.password)
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, inner: File) -> Iterator[Document | Skipped]:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, inner: File) -> Iterator[Item]:
     suffix = PurePosixPath(inner.name).suffix.lower()
     if suffix == ".zip":
         yield Skipped(inner.name, "an archive in an archive", kind=suffix)

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 from ragqa.config import MAX_DOCUMENT
 from ragqa.sources.loader import File
 from ragqa.sources.parts import Section, joined
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped
 from ragqa.sources.text import UnreadableError, read_markup
 from ragqa.types import Document
 
 
-def read(file: File) -> Iterator[Document | Skipped]:
+def read(file: File) -> Iterator[Item]:
     """Yield the book's document (EPUB 3.3: container, package, spine); raises UnreadableError."""
     try:
         with zipfile.ZipFile(file.path) as book:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 from ragqa.sources.loader import File
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped
 from ragqa.sources.text import clean, decode, read_file
 from ragqa.types import Document, Part, Parts
 
@@ -35,7 +35,7 @@ _NO_NAMES = frozenset(
 _ABOVE = re.compile(r"[ \t]*(?://|#|--|/\*|\*|@|\[)")
 
 
-def read_python(file: File) -> Iterator[Document | Skipped]:
+def read_python(file: File) -> Iterator[Item]:
     """Yield a module's document, cut where functions and classes begin."""
     text = clean(decode(read_file(file.path)))
     try:
@@ -49,7 +49,7 @@ def read_python(file: File) -> Iterator[Document | Skipped]:
     yield _document(file, text, list(_of_python(tree, "")))
 
 
-def read_other(file: File) -> Iterator[Document | Skipped]:
+def read_other(file: File) -> Iterator[Item]:
     """Yield a file's document, cut where lines look like the beginning of a definition."""
     text = clean(decode(read_file(file.path)))
     yield _document(file, text, _by_pattern(text))

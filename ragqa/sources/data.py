@@ -9,15 +9,14 @@ from xml.parsers import expat
 
 from ragqa.sources.loader import File
 from ragqa.sources.plain import text_document
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item
 from ragqa.sources.text import Readable, UnreadableError, clean, clean_title, decode, read_file
-from ragqa.types import Document
 
 # How deep names are told: "store.book.title: ..." says enough.
 DEEPEST = 50
 
 
-def read(file: File) -> Iterator[Document | Skipped]:
+def read(file: File) -> Iterator[Item]:
     """Yield the file's document; raises UnreadableError for what is neither."""
     raw = read_file(file.path)
     if file.path.suffix.lower() == ".json":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ragqa.sources import registry
 from ragqa.sources.loader import File
-from ragqa.sources.source import DATES, Skipped, Source
+from ragqa.sources.source import DATES, Item, Skipped, Source
 from ragqa.sources.text import UnreadableError, clean
 from ragqa.sources.walk import Choice, walk
 from ragqa.types import Document
@@ -27,7 +27,7 @@ def folder_source(root: Path, reading: Reading, choice: Choice | None = None) ->
     """Return the files under `root` that are wanted (walk.py says which)."""
     found = walk(root, choice)
 
-    def items() -> Iterator[Document | Skipped]:
+    def items() -> Iterator[Item]:
         yield from found.skipped
         yield from _read(root, found.paths, reading)
 
@@ -40,7 +40,7 @@ def files_source(root: Path, paths: Sequence[Path], reading: Reading) -> Source:
     return Source(clean(str(root.resolve())), _read(root, paths, reading), len(paths), whole=False)
 
 
-def _read(root: Path, paths: Sequence[Path], reading: Reading) -> Iterator[Document | Skipped]:
+def _read(root: Path, paths: Sequence[Path], reading: Reading) -> Iterator[Item]:
     for path in paths:
         # A name may be no text at all; what is stored must be.
         name = clean(path.relative_to(root).as_posix())

@@ -8,8 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from ragqa.sources.source import Skipped
-from ragqa.types import Document
+from ragqa.sources.source import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class File:
     password: str = ""
 
 
-Read = Callable[[File], Iterator[Document | Skipped]]
+Read = Callable[[File], Iterator[Item]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ragqa.sources import registry
 from ragqa.sources.loader import File
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped
 from ragqa.sources.text import UnreadableError, clean, clean_title, read_file, read_markup
 from ragqa.types import Document
 
@@ -27,7 +27,7 @@ _QUOTED = re.compile(r"(?:^>.*\n?)+", re.M)
 DEEPEST = 3
 
 
-def read_message(file: File) -> Iterator[Document | Skipped]:
+def read_message(file: File) -> Iterator[Item]:
     """Yield a message and what is attached to it."""
     message = email.message_from_bytes(read_file(file.path), policy=email.policy.default)
     if not message.keys():
@@ -35,7 +35,7 @@ def read_message(file: File) -> Iterator[Document | Skipped]:
     yield from message_documents(message, file)
 
 
-def read_mailbox(file: File) -> Iterator[Document | Skipped]:
+def read_mailbox(file: File) -> Iterator[Item]:
     """Yield the messages of a mailbox, `inbox.mbox/1` and so on; quotations of earlier ones once."""
     said: set[str] = set()
     with closing(mailbox.mbox(file.path, create=False)) as box:
@@ -46,7 +46,7 @@ def read_mailbox(file: File) -> Iterator[Document | Skipped]:
 
 def message_documents(
     message: EmailMessage, file: File, said: set[str] | None = None, depth: int = 0
-) -> Iterator[Document | Skipped]:
+) -> Iterator[Item]:
     """Yield the document of a message, without quotations that are in `said`, and its attachments."""
     said = set() if said is None else said
     fields = {name: _header(message, name) for name in ("subject", "from", "to", "cc")}
@@ -65,9 +65,7 @@ def message_documents(
             yield from _attachment(part, number, file, said, depth)
 
 
-def _attachment(
-    part: EmailMessage, number: int, file: File, said: set[str], depth: int
-) -> Iterator[Document | Skipped]:
+def _attachment(part: EmailMessage, number: int, file: File, said: set[str], depth: int) -> Iterator[Item]:
     name = clean_title(part.get_filename() or f"attachment-{number}").replace("/", "_")
     inner = _inner(file, name)
     content = part.get_content() if part.get_content_type() != "message/rfc822" else None

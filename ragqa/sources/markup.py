@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 
 from ragqa.sources.loader import File
 from ragqa.sources.plain import lines_of, text_document
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item
 from ragqa.sources.text import clean, decode, read_file, read_markup
-from ragqa.types import Document
 
 # A line of one such character below a line that is no longer makes that a heading in reStructuredText.
 _RST_UNDERLINE = re.compile(r"([=\-~^\"'`#*+:.<>_])\1{2,}[ \t]*")
@@ -24,7 +23,7 @@ _TEX_HEADING = re.compile(rf"^[ \t]*\\({'|'.join(_TEX_LEVELS)})\*?(?:\[[^\]]*\])
 _TEX_TITLE = re.compile(r"^[ \t]*\\title\{([^{}]*)\}.*$", re.M)
 
 
-def read(file: File) -> Iterator[Document | Skipped]:
+def read(file: File) -> Iterator[Item]:
     raw = clean(decode(read_file(file.path)))
     if file.format != "auto":
         readable = read_markup(raw, file.format)

@@ -8,15 +8,14 @@ from typing import Any
 
 from ragqa.sources.loader import File
 from ragqa.sources.parts import Section, joined
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item
 from ragqa.sources.text import UnreadableError, clean, decode, read_file
-from ragqa.types import Document
 
 # What a cell printed may be of any length, and says less the longer it is.
 LONGEST_OUTPUT = 2_000
 
 
-def read(file: File) -> Iterator[Document | Skipped]:
+def read(file: File) -> Iterator[Item]:
     """Yield the notebook's document; raises UnreadableError for what is no notebook."""
     try:
         notebook = json.loads(decode(read_file(file.path)))

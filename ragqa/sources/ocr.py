@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ragqa.sources.loader import File
 from ragqa.sources.parts import Section, joined
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped, UnderWay
 from ragqa.sources.text import UnreadableError, clean
-from ragqa.types import Document
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +36,7 @@ def is_there() -> bool:
     return find_spec("rapidocr") is not None
 
 
-def read_image(file: File) -> Iterator[Document | Skipped]:
+def read_image(file: File) -> Iterator[Item]:
     """Yield the text in a picture, a page for each frame of a TIFF; raises UnreadableError for none."""
     from PIL import Image, ImageSequence, UnidentifiedImageError
 
@@ -46,7 +45,11 @@ def read_image(file: File) -> Iterator[Document | Skipped]:
             frames = [_array(frame) for frame in ImageSequence.Iterator(opened)]
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableError("damaged (no picture)") from error
-    sections = [Section(str(number), _text(frame)) for number, frame in enumerate(frames, 1)]
+    sections = []
+    for number, frame in enumerate(frames, 1):
+        if len(frames) > 1:
+            yield UnderWay(file.name, number, len(frames))
+        sections.append(Section(str(number), _text(frame)))
     document = joined(file, "page", sections, format="text")
     yield Skipped(file.name, "no text in the picture") if isinstance(document, Skipped) else document
 

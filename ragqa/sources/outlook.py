@@ -9,12 +9,11 @@ from typing import Any
 
 from ragqa.sources.loader import File
 from ragqa.sources.mail import message_documents
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item
 from ragqa.sources.text import UnreadableError
-from ragqa.types import Document
 
 
-def read(file: File) -> Iterator[Document | Skipped]:
+def read(file: File) -> Iterator[Item]:
     """Yield a message and its attachments; raises UnreadableError for a damaged one."""
     from oxmsg import Message
 

@@ -8,7 +8,7 @@ from email.message import Message
 from importlib.metadata import Distribution, distributions
 from typing import cast
 
-from ragqa.sources.source import Skipped, Source
+from ragqa.sources.source import Item, Skipped, Source
 from ragqa.sources.text import read_markup
 from ragqa.types import Document
 
@@ -26,7 +26,7 @@ def packages_source() -> Source:
     return Source("installed packages", _documents(dict(sorted(found.items()))), len(found))
 
 
-def _documents(found: dict[str, Distribution]) -> Iterator[Document | Skipped]:
+def _documents(found: dict[str, Distribution]) -> Iterator[Item]:
     for name, distribution in found.items():
         # importlib.metadata gives an email.message.Message, and promises less.
         metadata = cast(Message, distribution.metadata)

@@ -11,12 +11,14 @@ from ragqa.sources import ocr
 from ragqa.sources.loader import File
 from ragqa.sources.parts import Section, joined
 from ragqa.sources.pdf_layout import Line, Piece, lines, markdown
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped, UnderWay
 from ragqa.sources.text import UnreadableError, clean, clean_title
 from ragqa.types import Document
 
 # A page with fewer letters is one without text: a number, a stamp.
 FEWEST_LETTERS = 8
+# After so many pages it is said how far the reading is.
+SAID_EVERY = 50
 # Names that programs leave as a title.
 _NO_TITLE = re.compile(
     r"\(?(?:untitled|anonymous|unspecified)\)?|microsoft word - .*|.*\.(?:docx?|tex|dvi|pdf|indd|qxd|pages)",
@@ -26,7 +28,7 @@ _DATE = re.compile(r"D:(\d{4})(\d{2})(\d{2})")
 _DEEPEST_OUTLINE = 6
 
 
-def read(file: File) -> Iterator[Document | Skipped]:
+def read(file: File) -> Iterator[Item]:
     """Yield a PDF's document, and how many of its pages hold no text.
 
     Raises UnreadableError for a damaged one, and for an encrypted one without its password.
@@ -42,12 +44,17 @@ def read(file: File) -> Iterator[Document | Skipped]:
             raise UnreadableError(f"encrypted ({wrong})") from error
         raise UnreadableError("damaged (no PDF)") from error
     with opened as pdf:
-        pages = [_lines(page) for page in pdf]
+        pages: list[list[Line]] = []
+        for number, page in enumerate(pdf, 1):
+            pages.append(_lines(page))
+            if number % SAID_EVERY == 0:
+                yield UnderWay(file.name, number, len(pdf))
         labels = [clean_title(pdf.get_page_label(number)) or str(number + 1) for number in range(len(pdf))]
         texts = markdown(pages, _outline(pdf, len(pages)))
         bare = [number for number, text in enumerate(texts) if sum(map(str.isalpha, text)) < FEWEST_LETTERS]
         if bare and ocr.is_there():
             for number in bare:
+                yield UnderWay(file.name, number + 1, len(pdf))
                 texts[number] = ocr.read_page(pdf[number]) or texts[number]
             bare = []
         sections = [Section(label, clean(text)) for label, text in zip(labels, texts, strict=True)]

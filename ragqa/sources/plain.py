@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ragqa.sources.loader import File
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped
 from ragqa.sources.text import Readable, clean, clean_title, decode, read_file, read_markup
 from ragqa.types import Document, Part, Parts
 
 
-def read_markdown(file: File) -> Iterator[Document | Skipped]:
+def read_markdown(file: File) -> Iterator[Item]:
     yield _document(file, "markdown")
 
 
-def read_html(file: File) -> Iterator[Document | Skipped]:
+def read_html(file: File) -> Iterator[Item]:
     yield _document(file, "html")
 
 
-def read_text(file: File) -> Iterator[Document | Skipped]:
+def read_text(file: File) -> Iterator[Item]:
     yield _document(file, "text")
 
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ragqa.config import MAX_DOCUMENT
 from ragqa.errors import UsageError
-from ragqa.sources.source import Fields, Skipped, Source
+from ragqa.sources.source import Fields, Item, Skipped, Source
 from ragqa.sources.text import (
     UnreadableError,
     clean,
@@ -90,7 +90,7 @@ def record_document(record: Mapping[str, Any], fields: Fields, name: str, source
 
 def _documents(
     path: Path, records: Iterator[tuple[int, dict[str, Any] | str]], fields: Fields
-) -> Iterator[Document | Skipped]:
+) -> Iterator[Item]:
     for line, record in records:
         name = f"{path.name}:{line}"
         if isinstance(record, str):

@@ -12,9 +12,8 @@ from importlib.metadata import entry_points
 
 from ragqa.sources.apart import read_apart
 from ragqa.sources.loader import File, Loader, Read
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item, Skipped
 from ragqa.sources.text import UnreadableError
-from ragqa.types import Document
 
 LOADERS = (
     Loader((".md", ".markdown", ".mdx", ".qmd", ".rmd"), "ragqa.sources.plain:read_markdown"),
@@ -114,7 +113,7 @@ def suffixes() -> set[str]:
     return {suffix for loader in LOADERS for suffix in loader.suffixes} | plugins().keys()
 
 
-def read(file: File, suffix: str) -> Iterator[Document | Skipped]:
+def read(file: File, suffix: str) -> Iterator[Item]:
     """Yield the documents of a file that ends in `suffix`, or what it was passed over for."""
     if suffix in plugins():
         yield from _survived(plugins()[suffix], file)
@@ -130,7 +129,7 @@ def read(file: File, suffix: str) -> Iterator[Document | Skipped]:
         yield from _survived(loader.load(), file)
 
 
-def _survived(read: Read, file: File) -> Iterator[Document | Skipped]:
+def _survived(read: Read, file: File) -> Iterator[Item]:
     """Yield what `read` does; a file that it trips over is one that is damaged, and costs no other."""
     try:
         yield from read(file)

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from ragqa.sources.loader import File
 from ragqa.sources.ole import refuse_encrypted
 from ragqa.sources.parts import Section, joined
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item
 from ragqa.sources.tables import said
 from ragqa.sources.text import UnreadableError, clean_title
-from ragqa.types import Document
 
 
-def read(file: File) -> Iterator[Document | Skipped]:
+def read(file: File) -> Iterator[Item]:
     """Yield a workbook's document; raises UnreadableError for a damaged or encrypted one."""
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 

@@ -8,12 +8,11 @@ from typing import Any
 from ragqa.sources.loader import File
 from ragqa.sources.ole import refuse_encrypted
 from ragqa.sources.parts import Section, joined
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item
 from ragqa.sources.text import UnreadableError, clean, clean_title
-from ragqa.types import Document
 
 
-def read_pptx(file: File) -> Iterator[Document | Skipped]:
+def read_pptx(file: File) -> Iterator[Item]:
     """Yield a PowerPoint presentation; raises UnreadableError for a damaged or encrypted one."""
     from pptx import Presentation
     from pptx.exc import PackageNotFoundError
@@ -30,7 +29,7 @@ def read_pptx(file: File) -> Iterator[Document | Skipped]:
     yield joined(file, "slide", sections, title=named or _first(sections))
 
 
-def read_odp(file: File) -> Iterator[Document | Skipped]:
+def read_odp(file: File) -> Iterator[Item]:
     """Yield an OpenDocument presentation."""
     from odfdo import Document as OpenDocument
 

@@ -25,6 +25,21 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class UnderWay:
+    """How far the reading of a long file is, in pages, so that whoever waits goes on waiting."""
+
+    name: str
+    done: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, page {self.done:,} of {self.total:,}"
+
+
+Item = Document | Skipped | UnderWay
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One thing to ingest.
 
@@ -34,7 +49,7 @@ class Source:
     """
 
     origin: str
-    items: Iterator[Document | Skipped]
+    items: Iterator[Item]
     total: int | None = None
     whole: bool = True
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -59,7 +74,7 @@ class Fields:
 def bounded(source: Source, longest: int) -> Source:
     """Return `source` so that it skips, and names, documents of more than `longest` characters."""
 
-    def items() -> Iterator[Document | Skipped]:
+    def items() -> Iterator[Item]:
         for item in source.items:
             if isinstance(item, Document) and len(item.text) > longest:
                 yield Skipped(item.id, f"longer than {longest:,} characters", unread=True)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ragqa.config import MAX_DOCUMENT
 from ragqa.errors import RagqaError, UsageError
 from ragqa.sources.records import record_document, settle_fields
-from ragqa.sources.source import Fields, Skipped, Source
+from ragqa.sources.source import Fields, Item, Skipped, Source
 from ragqa.sources.text import clean
 from ragqa.sqlite_file import shared_connection
 from ragqa.types import Document
@@ -133,7 +133,7 @@ def _settled(connection: ReadOnlyConnection, fields: Fields, columns: list[str],
 
 
 def _source(connection: ReadOnlyConnection, path: Path, sql: str, fields: Fields, what: str) -> Source:
-    def items() -> Iterator[Document | Skipped]:
+    def items() -> Iterator[Item]:
         try:
             cursor = connection.execute(sql)
             columns = [column[0] for column in cursor.description]

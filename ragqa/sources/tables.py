@@ -10,9 +10,8 @@ from typing import Any
 from ragqa.config import MAX_DOCUMENT
 from ragqa.sources.loader import File
 from ragqa.sources.parts import Section, joined
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item
 from ragqa.sources.text import UnreadableError, clean, read_file
-from ragqa.types import Document
 
 # What a table is likely separated by, and how much of it is looked at to tell.
 SEPARATORS = ",;\t|"
@@ -21,7 +20,7 @@ LOOK_AT = 10_000
 _MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
 
 
-def read_csv(file: File) -> Iterator[Document | Skipped]:
+def read_csv(file: File) -> Iterator[Item]:
     """Yield the table's document; raises UnreadableError for what is no text."""
     text = decoded(read_file(file.path))
     csv.field_size_limit(MAX_DOCUMENT)

@@ -15,9 +15,8 @@ from ragqa.config import MAX_DOCUMENT
 from ragqa.errors import RagqaError, UsageError
 from ragqa.sources import registry
 from ragqa.sources.loader import File
-from ragqa.sources.source import Skipped, Source
+from ragqa.sources.source import Item, Skipped, Source
 from ragqa.sources.text import UnreadableError, clean
-from ragqa.types import Document
 
 # How long is waited for each piece of an answer, and what is read at most: a PDF is larger than its text.
 PATIENCE_S = 30.0
@@ -49,7 +48,7 @@ def url_source(url: str, *, offline: bool = False, password: str = "") -> Source
     return Source(clean(url), _read(url, password), 1)
 
 
-def _read(url: str, password: str) -> Iterator[Document | Skipped]:
+def _read(url: str, password: str) -> Iterator[Item]:
     raw, kind = _fetch(url)
     suffix = _KINDS.get(kind) or PurePosixPath(unquote(urlsplit(url).path)).suffix.lower()
     name = clean(url)

@@ -9,9 +9,8 @@ from typing import Any
 from ragqa.sources.loader import File
 from ragqa.sources.ole import refuse_encrypted
 from ragqa.sources.plain import text_document
-from ragqa.sources.source import Skipped
+from ragqa.sources.source import Item
 from ragqa.sources.text import Readable, UnreadableError, clean, clean_title, read_file, read_markup
-from ragqa.types import Document
 
 # What mammoth makes of styles beyond its own rules: the title is a heading, comments are kept.
 _STYLES = "p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => p:fresh\ncomment-reference => sup"
@@ -20,7 +19,7 @@ _BACK = re.compile(r'<a href="#(?:footnote|endnote|comment)-ref-[^"]*">.*?</a>',
 _INNER_LINK = re.compile(r'<a href="#[^"]*"[^>]*>(.*?)</a>', re.S)
 
 
-def read_docx(file: File) -> Iterator[Document | Skipped]:
+def read_docx(file: File) -> Iterator[Item]:
     """Yield a Word document; raises UnreadableError for a damaged or encrypted one."""
     import mammoth
 
@@ -37,7 +36,7 @@ def read_docx(file: File) -> Iterator[Document | Skipped]:
     yield text_document(file, Readable(readable.text, "markdown", _title(readable.text)), None)
 
 
-def read_odt(file: File) -> Iterator[Document | Skipped]:
+def read_odt(file: File) -> Iterator[Item]:
     """Yield an OpenDocument text."""
     from odfdo import Document as OpenDocument
 
@@ -50,7 +49,7 @@ def read_odt(file: File) -> Iterator[Document | Skipped]:
     yield text_document(file, Readable(text, "markdown", clean_title(title) or _title(text)), None)
 
 
-def read_rtf(file: File) -> Iterator[Document | Skipped]:
+def read_rtf(file: File) -> Iterator[Item]:
     """Yield the text of an RTF file."""
     from striprtf.striprtf import rtf_to_text
 

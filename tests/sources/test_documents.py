@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from ragqa.config import ChunkSettings
+from ragqa.corpus.database import Corpus
+from ragqa.corpus.ingest import ingest
 from ragqa.sources import Fields, Skipped, open_sources
 from ragqa.types import Document
 from tests.conftest import SHARED, Run
-from tests.sources.test_kinds import pieces, place_of
+from tests.sources.test_kinds import book as book_of_tides
+from tests.sources.test_kinds import message, pieces, place_of
 
 pytestmark = pytest.mark.needs("docs")
 
@@ -178,6 +182,20 @@ def test_a_page_without_text_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert skipped == Skipped(
         "pdfs.pdf", "2 pages hold no text (scanned?): pip install 'ragqa[ocr]'", unread=True
     )
+
+
+def test_how_far_a_long_pdf_is_read_is_told_through_the_process_that_reads_it(tmp_path: Path) -> None:
+    path = pdf(tmp_path / "long.pdf", *(lines(f"Page {number} has words.") for number in range(120)))
+    with Corpus.open(tmp_path / "c.db", create=True) as corpus:
+        said: list[str] = []
+        report = ingest(
+            corpus,
+            open_sources([str(path)], Fields()),
+            ChunkSettings(),
+            on_document=lambda report: said.append(report.under_way),
+        )
+    assert said == ["long.pdf, page 50 of 120", "long.pdf, page 100 of 120", ""]
+    assert (report.added, report.seen) == (1, 1)
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.7])
@@ -354,6 +372,7 @@ def test_every_kind_of_real_file_is_read_or_named() -> None:
         assert said in document.text
 
 
+# By file: a question, what answers it, and where that stands.
 FACTS = {
     "lease.pdf": (
         "When does the lease of the mill end?",
@@ -361,19 +380,58 @@ FACTS = {
         ", p. 2)",
     ),
     "notes.md": ("Who repairs the weir?", "Old Tamsin repairs the weir.", "notes.md:5)"),
-    "costs.csv": ("What does the sluice cost?", "sluice", "costs.csv, row 3)"),
+    "costs.csv": ("What does the sluice cost in euros?", "part: sluice; euros: 450", "costs.csv, row 3)"),
+    "talk.pptx": (
+        "How many ships moor at the granite pier?",
+        "Seven ships moor there.",
+        "talk.pptx, slide 2)",
+    ),
+    "crew.xlsx": (
+        "Who is the captain of the Heron?",
+        "ship: Heron; captain: Ada",
+        "crew.xlsx, sheet Crew, row 3)",
+    ),
+    "tides.ipynb": (
+        "How high is the spring tide?",
+        "The spring tide is 4.2 metres high.",
+        "tides.ipynb, cell 2)",
+    ),
+    "a.epub": ("What does the water do at flood?", "The water rises.", "a.epub, chapter 1)"),
+    "moor.py": ("How does Rope.splice join two ropes?", "Join two ropes", "moor.py:5)"),
+    "keys.eml": ("Where are the keys of the boathouse?", "The keys hang behind the clock.", "keys.eml)"),
 }
 
 
-def test_an_answer_names_the_page_the_line_and_the_row(ragqa: Run, tmp_path: Path) -> None:
-    folder = tmp_path / "papers"
+def write_facts(folder: Path) -> None:
+    """Write a file of each kind, each with the fact of FACTS in it and something else before."""
+    from pptx import Presentation
+    from xlsxwriter import Workbook
+
     folder.mkdir()
-    pdf(
-        folder / "lease.pdf", lines("About the mill.", WORDS), lines("The lease of the mill ends in October.")
-    )
-    (folder / "notes.md").write_text("# Weir\n\nIt is of oak.\n\nOld Tamsin repairs the weir.\n")
+    pdf(folder / "lease.pdf", lines("About the mill.", WORDS), lines(FACTS["lease.pdf"][1]))
+    (folder / "notes.md").write_text(f"# Weir\n\nIt is of oak.\n\n{FACTS['notes.md'][1]}\n")
     (folder / "costs.csv").write_text("part,euros\ngate,120\nsluice,450\n")
-    assert "3 added" in ragqa("ingest", folder, "--db", tmp_path / "c.db").stdout
+    made = Presentation()
+    for title, text in (("Harbours", "An overview."), ("The granite pier", FACTS["talk.pptx"][1])):
+        slide = made.slides.add_slide(made.slide_layouts[1])
+        slide.shapes.title.text, slide.placeholders[1].text_frame.text = title, text
+    made.save(str(folder / "talk.pptx"))
+    with Workbook(str(folder / "crew.xlsx")) as book:
+        sheet = book.add_worksheet("Crew")
+        for number, row in enumerate((["ship", "captain"], ["Gull", "Eve"], ["Heron", "Ada"])):
+            sheet.write_row(number, 0, row)
+    cells = [{"cell_type": "markdown", "source": said} for said in ("# Tides", FACTS["tides.ipynb"][1])]
+    (folder / "tides.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}}))
+    book_of_tides(folder / "a.epub")
+    method = '    def splice(self, other):\n        """Join two ropes end to end."""\n'
+    (folder / "moor.py").write_text(f"LENGTH = 3\n\n\nclass Rope:\n{method}")
+    (folder / "keys.eml").write_bytes(message("Boathouse", FACTS["keys.eml"][1]).as_bytes())
+
+
+def test_an_answer_names_the_page_the_slide_the_row_and_the_line(ragqa: Run, tmp_path: Path) -> None:
+    write_facts(tmp_path / "papers")
+    done = ragqa("ingest", tmp_path / "papers", "--db", tmp_path / "c.db")
+    assert done.stdout.startswith(f"{len(FACTS)} added"), done.stdout + done.stderr
     for question, said, place in FACTS.values():
         done = ragqa("ask", question, "--db", tmp_path / "c.db", "-m", "extractive", "-n")
         assert said in done.stdout

@@ -44,7 +44,8 @@ def test_a_scanned_page_is_read_beside_one_with_text(picture: Path, tmp_path: Pa
     canvas.showPage()
     canvas.drawImage(str(picture), 40, 500, 500, 133)
     canvas.save()
-    (document,) = read_pdf(File(tmp_path / "a.pdf", "a.pdf", "a.pdf"))
+    progress, document = read_pdf(File(tmp_path / "a.pdf", "a.pdf", "a.pdf"))
+    assert str(progress) == "a.pdf, page 2 of 2"
     assert isinstance(document, Document)
     assert document.parts is not None
     assert [part.label for part in document.parts.parts] == ["1", "2"]
