@@ -17,6 +17,7 @@ import llm
 import pytest
 from llm.plugins import pm
 
+from ragqa.cli.manual import ENVIRONMENT
 from ragqa.config import ChunkSettings
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
@@ -144,7 +145,7 @@ def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", str(user / "cache"))
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", EXTENSIONS)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name in ("RAGQA_DB", "RAGQA_RUNS", "RAGQA_LANCE", "RAGQA_TOKEN", "OPENAI_API_KEY"):
+    for name in [*(name for name, _ in ENVIRONMENT if name.startswith("RAGQA_")), "OPENAI_API_KEY"]:
         monkeypatch.delenv(name, raising=False)
     return user
 

@@ -45,4 +45,6 @@ def address_of(passage: Passage) -> str | None:
 
 
 def _shows_links() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    # Whoever wants no colours wants letters alone (https://no-color.org).
+    able = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return able and not os.environ.get("NO_COLOR")

@@ -23,6 +23,7 @@ def passage(tmp_path: Path) -> Passage:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
 
 
 def test_a_file_is_opened_at_its_page_or_in_an_editor_at_its_line(
@@ -54,5 +55,7 @@ def test_a_terminal_gets_a_link_and_a_pipe_gets_none(passage: Passage, terminal:
 def test_no_link_where_none_is_shown(passage: Passage, monkeypatch: pytest.MonkeyPatch) -> None:
     assert linked("[1] Notes", passage) == "[1] Notes"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("TERM", "dumb")
-    assert linked("[1] Notes", passage) == "[1] Notes"
+    for name, value in (("TERM", "dumb"), ("NO_COLOR", "1")):
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv(name, value)
+        assert linked("[1] Notes", passage) == "[1] Notes"
