@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragqa.sources.pdf_layout import Piece, lines
 from tests.workshop.parsers.measure import need
-from tests.workshop.parsers.ordering import Piece, ordered, zigzags
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _pdfium_mended(path: Path, password: str | None) -> list[str]:
                 text.get_rect(number) for number in range(text.count_rects())
             ]
             pieces = [Piece(*box, text.get_text_bounded(*box)) for box in boxes]
-            pages.append("\n".join(ordered(pieces)) if zigzags(pieces) else text.get_text_bounded())
+            pages.append("\n".join(line.text.replace(" | ", " ") for line in lines(pieces)))
     return pages
 
 
