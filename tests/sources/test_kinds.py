@@ -17,6 +17,8 @@ import pytest
 
 from ragqa.config import ChunkSettings
 from ragqa.corpus.chunking import Chunker, Piece
+from ragqa.corpus.database import Corpus
+from ragqa.corpus.ingest import ingest
 from ragqa.sources import Fields, Skipped, apart, archives, open_sources, registry
 from ragqa.sources.loader import File, Loader
 from ragqa.types import Document
@@ -292,6 +294,20 @@ def test_kinds_without_a_reader_are_counted_and_damaged_files_cost_only_themselv
         "broken.epub": ("", "damaged (no book)"),
         "broken.ipynb": ("", "not a notebook"),
     }
+
+
+def test_a_kind_that_wants_an_extra_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Loader, "lacks", lambda loader: bool(loader.needs))
+    for name in ("a.pdf", "b.pdf", "c.docx", "d.png"):
+        (tmp_path / name).write_bytes(b"Something.")
+    with Corpus.open(tmp_path / "c.db", create=True) as corpus:
+        report = ingest(corpus, open_sources([str(tmp_path / "*.[pd]*")], Fields()), CHUNK)
+    found = report.not_read()
+    assert "2 .pdf (pip install 'ragqa[docs]')" in found
+    assert "1 .docx (pip install 'ragqa[docs]')" in found
+    assert "1 .png (pip install 'ragqa[ocr]')" in found
 
 
 def test_a_title_without_a_text_is_kept(tmp_path: Path) -> None:
