@@ -156,7 +156,7 @@ def _header(block: ContextBlock) -> str:
 
 def _place(passage: Passage) -> str:
     """Return on which page or slide a passage stands, but not its lines: a model cites numbers."""
-    counted = passage.place is None or (passage.place.kind == "line" and not passage.place.label)
+    counted = passage.place is None or passage.place.kind == "line"
     return "" if counted else str(passage.place)
 
 

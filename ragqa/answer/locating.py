@@ -23,12 +23,14 @@ def located_citations(
 ) -> tuple[Citation, ...]:
     """Return what `text` cites of `context`, each at the place of what it is cited for."""
     blocks = {block.number: block for block in context.blocks}
-    sentences = [text[start:end] for start, end in answer_sentences(text)]
+    # Of several the first: it leads, and the place of all of them together would be none of theirs.
+    citing: dict[int, str] = {}
+    for start, end in answer_sentences(text):
+        for number in cited_numbers(text[start:end]):
+            citing.setdefault(number, text[start:end])
     found = []
     for citation in citations(text, context, checked):
-        # Of several the first: it leads, and the place of all of them together would be none of theirs.
-        citing = next((one for one in sentences if citation.number in cited_numbers(one)), "")
-        passage = located(blocks[citation.number].passages, citing)
+        passage = located(blocks[citation.number].passages, citing.get(citation.number, ""))
         found.append(replace(citation, passage=passage))
     return tuple(found)
 

@@ -36,52 +36,69 @@ WorkerCores = Annotated[
 ]
 
 
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE", help="Folders, files, quoted globs, SQLite databases, http(s) addresses."
+    ),
+]
+Table = Annotated[str | None, typer.Option(help="The table or view of a SQLite database.")]
+Sql = Annotated[str | None, typer.Option(help="A query on the database, instead of a table.")]
+Id = Annotated[str | None, typer.Option("--id", help="The field that identifies a document.")]
+Title = Annotated[str | None, typer.Option(help="The field with the title.")]
+Text = Annotated[str | None, typer.Option(help="The field with the text, or several: body,notes.")]
+Meta = Annotated[str | None, typer.Option(help="Fields to keep as metadata: created,topic.")]
+Format = Annotated[
+    str,
+    typer.Option(metavar="NAME", autocompletion=completion.formats, help="auto, markdown, html or text."),
+]
+Packages = Annotated[
+    bool, typer.Option("--packages", help="The descriptions of the installed Python packages.")
+]
+IdPrefix = Annotated[str, typer.Option(help="Put before each id, to tell sources apart.")]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Replace documents of other sources with the same ids.")
+]
+Prune = Annotated[bool, typer.Option("--prune", help="Remove documents that are gone from these sources.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="GLOB", help="Only such files of a folder. Can be repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="No such files or folders. Can be repeated."),
+]
+MaxSize = Annotated[
+    float | None, typer.Option("--max-size", metavar="MB", min=0, help="No larger files of a folder.")
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Read what links lead to, outside of a folder as well.")
+]
+Password = Annotated[str, typer.Option("--password", envvar="RAGQA_PASSWORD", help="Opens encrypted files.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing: an address is refused.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name all that was not read.")]
+
+
 def ingest(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE", help="Folders, files, quoted globs, SQLite databases, http(s) addresses."
-        ),
-    ] = None,
-    table: Annotated[str | None, typer.Option(help="The table or view of a SQLite database.")] = None,
-    sql: Annotated[str | None, typer.Option(help="A query on the database, instead of a table.")] = None,
-    id: Annotated[str | None, typer.Option("--id", help="The field that identifies a document.")] = None,
-    title: Annotated[str | None, typer.Option(help="The field with the title.")] = None,
-    text: Annotated[str | None, typer.Option(help="The field with the text, or several: body,notes.")] = None,
-    meta: Annotated[str | None, typer.Option(help="Fields to keep as metadata: created,topic.")] = None,
-    format: Annotated[
-        str,
-        typer.Option(metavar="NAME", autocompletion=completion.formats, help="auto, markdown, html or text."),
-    ] = "auto",
-    packages: Annotated[
-        bool, typer.Option("--packages", help="The descriptions of the installed Python packages.")
-    ] = False,
-    id_prefix: Annotated[str, typer.Option(help="Put before each id, to tell sources apart.")] = "",
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Replace documents of other sources with the same ids.")
-    ] = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove documents that are gone from these sources.")
-    ] = False,
-    include: Annotated[
-        list[str] | None,
-        typer.Option("--include", metavar="GLOB", help="Only such files of a folder. Can be repeated."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="No such files or folders. Can be repeated."),
-    ] = None,
-    max_size: Annotated[
-        float | None, typer.Option("--max-size", metavar="MB", min=0, help="No larger files of a folder.")
-    ] = None,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Read what links lead to, outside of a folder as well.")
-    ] = False,
-    password: Annotated[
-        str, typer.Option("--password", envvar="RAGQA_PASSWORD", help="Opens encrypted files.")
-    ] = "",
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing: an address is refused.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name all that was not read.")] = False,
+    sources: Sources = None,
+    table: Table = None,
+    sql: Sql = None,
+    id: Id = None,
+    title: Title = None,
+    text: Text = None,
+    meta: Meta = None,
+    format: Format = "auto",
+    packages: Packages = False,
+    id_prefix: IdPrefix = "",
+    take_over: TakeOver = False,
+    prune: Prune = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    max_size: MaxSize = None,
+    follow_links: FollowLinks = False,
+    password: Password = "",
+    offline: Offline = False,
+    verbose: Verbose = False,
     config: ConfigName = "default",
     db: Db = None,
     json: Json = False,
@@ -103,12 +120,8 @@ def ingest(
 
     check_format(format)
     fields = Fields(id, title, _names(text), _names(meta), format, id_prefix)
-    choice = Choice(
-        tuple(include or ()),
-        tuple(exclude or ()),
-        None if max_size is None else int(max_size * 1_000_000),
-        follow_links,
-    )
+    largest = None if max_size is None else int(max_size * 1_000_000)
+    choice = Choice(tuple(include or ()), tuple(exclude or ()), largest, follow_links)
     opened = open_sources(
         sources or [],
         fields,
@@ -128,17 +141,14 @@ def ingest(
         advance(report.seen, total)
 
     with show.progress("Reading documents", lambda: said[0]) as advance:
-        report = ingest_sources(
-            db,
-            config,
-            opened,
-            prune=prune,
-            take_over=take_over,
-            on_document=advanced,
-        )
+        report = ingest_sources(db, config, opened, prune=prune, take_over=take_over, on_document=advanced)
     if json:
         show.print_json(report.as_json())
         return
+    _say(report, verbose)
+
+
+def _say(report: IngestReport, verbose: bool) -> None:
     show.say(
         f"{report.added:,} added, {report.replaced:,} replaced, {report.unchanged:,} unchanged, "
         f"{report.pruned:,} pruned, {len(report.skipped):,} skipped"

@@ -37,7 +37,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ragqa.sources.apart"],
+            [sys.executable, "-c", "from ragqa.sources.apart import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # What a library has to say of a broken file is of use to nobody who ingests it.
@@ -151,6 +151,9 @@ def main() -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A message's attachment is read apart again, and must be given up before the message is.
+    global PATIENCE_S
+    PATIENCE_S /= 2
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     # A library that prints would be taken for a document.
     os.dup2(2, 1)
@@ -170,7 +173,3 @@ def main() -> None:
             _send(answers, ["unreadable", "too large or nested too deeply to be read"])
         except Exception as error:  # a file that others made may trip a library in any way
             _send(answers, ["unreadable", f"damaged ({type(error).__name__})"])
-
-
-if __name__ == "__main__":
-    main()

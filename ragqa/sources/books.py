@@ -33,13 +33,14 @@ def _document(file: File, book: zipfile.ZipFile) -> Document | Skipped:
     package = _soup(book, package_name)
     folder = posixpath.dirname(package_name)
     items = {str(item.get("id")): item for item in package.find_all("item")}
+    held = set(book.namelist())
     sections: list[Section] = []
     for reference in package.find_all("itemref"):
         item = items.get(str(reference.get("idref")))
         if item is None or "nav" in str(item.get("properties", "")).split():
             continue
         name = posixpath.normpath(posixpath.join(folder, unquote(str(item["href"]))))
-        if name not in book.namelist():
+        if name not in held:
             continue
         readable = read_markup(_read(book, name).decode("utf-8-sig", "replace"), "html")
         sections.append(Section(str(len(sections) + 1), readable.text))

@@ -68,13 +68,15 @@ def _of_python(tree: ast.AST, within: str) -> Iterator[tuple[int, str]]:
 def _by_pattern(text: str) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     outer = ""
+    line, counted = 1, 0
     for match in _DEFINITION.finditer(text):
         name = (match["name"] or match["sql"] or match["called"]).strip('"')
         if name.lower() in _NO_NAMES:
             continue
         if not match["indent"]:
             outer = name
-        line = text.count("\n", 0, match.start()) + 1
+        line += text.count("\n", counted, match.start())
+        counted = match.start()
         found.append((line, name if not match["indent"] or not outer else f"{outer}.{name}"))
     return found
 

@@ -57,17 +57,15 @@ def read(file: File) -> Iterator[Item]:
                 yield UnderWay(file.name, number + 1, len(pdf))
                 texts[number] = ocr.read_page(pdf[number]) or texts[number]
             bare = []
+        scanned = sum(_has_image(pdf[number]) for number in bare)
         sections = [Section(label, clean(text)) for label, text in zip(labels, texts, strict=True)]
         document = joined(file, "page", sections, title=_title(pdf), metadata=_metadata(pdf))
-    if isinstance(document, Document) or not bare:
+    if isinstance(document, Document) or not scanned:
         yield document
-    scanned = [number for number in bare if _has_image(file, number)]
     if scanned:
-        several = "pages hold" if len(scanned) > 1 else "page holds"
-        reason = f"{len(scanned):,} {several} no text (scanned?): pip install 'ragqa[ocr]'"
+        several = "pages hold" if scanned > 1 else "page holds"
+        reason = f"{scanned:,} {several} no text (scanned?): pip install 'ragqa[ocr]'"
         yield Skipped(file.name, reason, unread=True)
-    elif bare and not isinstance(document, Document):
-        yield document
 
 
 def _lines(page: Any) -> list[Line]:
@@ -121,10 +119,8 @@ def _metadata(pdf: Any) -> dict[str, Any]:
     return found
 
 
-def _has_image(file: File, number: int) -> bool:
-    import pypdfium2
+def _has_image(page: Any) -> bool:
     import pypdfium2.raw
 
-    with pypdfium2.PdfDocument(file.path, password=file.password or None) as pdf:
-        kind = pypdfium2.raw.FPDF_PAGEOBJ_IMAGE
-        return any(found.type == kind for found in pdf[number].get_objects(max_depth=3))
+    kind = pypdfium2.raw.FPDF_PAGEOBJ_IMAGE
+    return any(found.type == kind for found in page.get_objects(max_depth=3))

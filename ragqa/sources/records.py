@@ -79,13 +79,15 @@ def record_document(record: Mapping[str, Any], fields: Fields, name: str, source
         readable = read_markup("\n\n".join(part for part in parts if part.strip()), fields.format)
     except UnreadableError as error:
         return Skipped(document_id, str(error), unread=True)
-    title = _as_text(record.get(fields.title)) if fields.title else readable.title
-    if not readable.text.strip():
+    title = clean_title(_as_text(record.get(fields.title)) if fields.title else readable.title)
+    # A record that is nothing but its title is found by it, as a file with nothing but a heading is.
+    body = readable.text if readable.text.strip() else title
+    if not body:
         return Skipped(document_id, "empty")
     metadata = {field: jsonable(record.get(field)) for field in fields.meta if record.get(field) is not None}
     link = next((record[name] for name in LINK_NAMES if str(record.get(name, "")).startswith("http")), None)
     where = clean(str(link or source))
-    return Document(document_id, clean_title(title), readable.text, where, metadata, readable.format)
+    return Document(document_id, title, body, where, metadata, readable.format)
 
 
 def _documents(

@@ -7,8 +7,8 @@ suffixes (".dwg") and whose values are functions from a File to the documents in
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from importlib.metadata import entry_points
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 
 from ragqa.sources.apart import read_apart
 from ragqa.sources.loader import File, Loader, Read
@@ -105,7 +105,12 @@ def loader_of(suffix: str) -> Loader | None:
 @cache
 def plugins() -> dict[str, Read]:
     """Return the loaders of other packages by suffix."""
-    return {point.name.lower(): point.load() for point in entry_points(group="ragqa.loaders")}
+    return {point.name.lower(): partial(_read_by, point) for point in entry_points(group="ragqa.loaders")}
+
+
+def _read_by(point: EntryPoint, file: File) -> Iterator[Item]:
+    # Loaded for the first of its files: a package that can't be imported spoils no other's.
+    yield from point.load()(file)
 
 
 def suffixes() -> set[str]:

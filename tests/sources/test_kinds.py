@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from email.message import EmailMessage
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -394,6 +395,19 @@ def test_another_packages_loader_reads_its_kind(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(registry, "plugins", lambda: {".dwg": read_dwg})
     assert only(tmp_path, "mill.dwg", b"\x00").text == "A plan of mill."
+
+
+def test_another_packages_loader_that_cannot_be_imported_costs_its_own_kind_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint(".dwg", "ragqa.no_such_module:read", "ragqa.loaders")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    monkeypatch.setattr(registry, "plugins", registry.plugins.__wrapped__)
+    (tmp_path / "mill.dwg").write_bytes(b"\x00")
+    assert only(tmp_path, "notes.md", "Read all the same.").text == "Read all the same."
+    skipped = load(tmp_path)["mill.dwg"]
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason == "damaged (ModuleNotFoundError)"
 
 
 @pytest.mark.parametrize("line", ["public " * 8_000, "a b c(d) " * 4_000, "fn " * 16_000, "int x(" * 8_000])

@@ -90,6 +90,7 @@ def test_json_lines_with_named_fields_and_bad_lines(tmp_path: Path) -> None:
         json.dumps({"slug": "", "body": "no id"}),
         json.dumps({"slug": "b", "title": "B", "body": "\ud800 lone surrogate \x00 nul"}),
         json.dumps({"slug": "c", "title": "C", "body": ""}),
+        json.dumps({"slug": "d", "title": " ", "body": ""}),
     ]
     path.write_text("\n".join(rows))
     fields = Fields(id="slug", text=("body",), meta=("topic", "n"))
@@ -98,11 +99,12 @@ def test_json_lines_with_named_fields_and_bad_lines(tmp_path: Path) -> None:
     assert found["a"].metadata == {"topic": "x", "n": 1}
     assert found["b"].text.encode("utf-8")
     assert "\0" not in found["b"].text
+    assert found["c"].text == "C"
     assert skipped(path, fields=fields) == {
         "notes.ndjson:2": "not valid JSON",
         "notes.ndjson:3": "not a JSON object",
         "notes.ndjson:4": "no 'slug' to identify it",
-        "c": "empty",
+        "d": "empty",
     }
 
 
@@ -147,6 +149,7 @@ def blog(tmp_path: Path) -> Path:
         connection.execute("CREATE TABLE entry (pk INTEGER PRIMARY KEY, title, body, extra, created)")
         connection.execute("INSERT INTO entry VALUES (1, 'One', '<p>First</p>', 'more', '2020-01-01')")
         connection.execute("INSERT INTO entry VALUES (2, 'Two', NULL, NULL, NULL)")
+        connection.execute("INSERT INTO entry VALUES (4, NULL, ' ', NULL, NULL)")
         connection.execute("INSERT INTO entry VALUES (3, 'Three', CAST(x'636166e9' AS TEXT), NULL, NULL)")
         connection.execute("CREATE VIEW recent AS SELECT * FROM entry WHERE pk = 1")
     connection.close()
@@ -156,14 +159,15 @@ def blog(tmp_path: Path) -> Path:
 def test_a_table_gives_a_document_per_row_by_its_primary_key(blog: Path) -> None:
     fields = Fields(text=("body", "extra"), meta=("created",))
     found = documents(blog, fields=fields, table="entry")
-    assert list(found) == ["1"]
+    assert list(found) == ["1", "2"]
     assert found["1"].text == "First\n\nmore"
+    assert found["2"].text == "Two"
     assert found["1"].metadata == {"created": "2020-01-01"}
 
 
 def test_rows_that_are_empty_or_not_utf8_are_named(blog: Path) -> None:
     items = load(blog, table="entry")
-    assert [item.reason for item in items if isinstance(item, Skipped)] == ["empty", "not UTF-8"]
+    assert [item.reason for item in items if isinstance(item, Skipped)] == ["not UTF-8", "empty"]
 
 
 def test_views_and_queries_can_be_read_but_nothing_written(blog: Path) -> None:
