@@ -119,4 +119,4 @@ constraints:
 	rm -rf .demo/resolve
 
 clean:
-	rm -rf .venv .venv-* .demo ragqa/encoders/embedded/all-MiniLM-L6-v2
+	rm -rf .venv .venv-* .demo ragqa/encoders/embedded/weights

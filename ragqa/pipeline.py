@@ -62,7 +62,7 @@ class Pipeline(Searcher):
 
         A corpus indexed with another one has none of them: the default model makes them, and none is stored.
         """
-        from ragqa.encoders.embedded.minilm import fitted_to
+        from ragqa.encoders.embedded.catalogue import fitted_to
         from ragqa.encoders.engines import load_encoder
         from ragqa.encoders.tokens import EncoderSettings
         from ragqa.index.token_store import UnstoredTokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import string
 from pathlib import Path
@@ -143,4 +144,47 @@ def native(folder: Path) -> Path:
     return folder / "saved"
 
 
-FORMATS = {"stanford": stanford, "pylate": pylate, "native": native}
+def least(folder: Path) -> Path:
+    """As `native`, with questions that are filled up to a least length, and may be longer than that."""
+    saved = native(folder)
+    path = saved / "sentence_bert_config.json"
+    settings = json.loads(path.read_text())
+    filled = {"strategy": "min", "attend": True, "token": None, "length": 8}
+    path.write_text(json.dumps({**settings, "query_expansion": filled, "query_length": 30}))
+    return saved
+
+
+def edge(folder: Path) -> Path:
+    """As `pylate`, with three projections, the second with a residual, and no space in the markers."""
+    import torch
+    from safetensors.torch import save_file
+
+    pylate(folder)
+    torch.manual_seed(9)
+    sizes = [HIDDEN, 2 * HIDDEN, HIDDEN, DIMENSIONS]
+    modules = json.loads((folder / "modules.json").read_text())[:1]
+    for number, (wide, narrow) in enumerate(itertools.pairwise(sizes), 1):
+        dense = folder / f"{number}_Dense"
+        dense.mkdir(exist_ok=True)
+        settings = {
+            "in_features": wide,
+            "out_features": narrow,
+            "bias": False,
+            "activation_function": "torch.nn.modules.linear.Identity",
+            "use_residual": number == 2,
+        }
+        (dense / "config.json").write_text(json.dumps(settings))
+        weights = {"linear.weight": torch.randn(narrow, wide) / wide**0.5}
+        if number == 2:
+            weights["residual.weight"] = torch.randn(narrow, wide) / wide**0.5
+        save_file(weights, dense / "model.safetensors", {"format": "pt"})
+        kind = "pylate.models.Dense.Dense"
+        modules.append({"idx": number, "name": str(number), "path": f"{number}_Dense", "type": kind})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    path = folder / "config_sentence_transformers.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "query_prefix": "[Q]", "document_prefix": "[D]"}))
+    return folder
+
+
+FORMATS = {"stanford": stanford, "pylate": pylate, "native": native, "least": least, "edge": edge}

@@ -16,12 +16,15 @@ import pytest
 from ragqa import Pipeline
 from ragqa.config import parse_config
 from ragqa.corpus.database import Corpus
+from ragqa.encoders.engines import forget
 from ragqa.encoders.hub import indexed_revision, split_revision
 from ragqa.encoders.sentence_transformers import SentenceTransformersEncoder
 from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError, UsageError
+from ragqa.operations.corpus import build_index
 from ragqa.search.registry import check_stages
 from tests.checkpoints import native
+from tests.conftest import fill
 
 pytestmark = pytest.mark.needs("torch")
 
@@ -228,3 +231,39 @@ def test_branches_and_tags_are_no_revisions(tmp_path: Path, monkeypatch: pytest.
 def test_without_network_a_model_that_is_not_there_is_a_sentence(hub: Path) -> None:
     with pytest.raises(RagqaError, match="^The ColBERT checkpoint acme/other cannot be loaded: "):
         encode("acme/other")
+
+
+# A file of a checkpoint, and a change of it that it can still be loaded with.
+CHANGED = {
+    "1_Dense/config.json": ('"bias": false', '"bias":  false'),
+    "2_MultiVectorMask/config.json": ('"."', '";"'),
+    "config_sentence_transformers.json": ("{", '{"similarity": "MaxSim",'),
+    "sentence_bert_config.json": ("{", '{"document_length": 24,'),
+    "tokenizer.json": ('"version": "1.0"', '"version":  "1.0"'),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_checkpoint_of_which_any_file_changed_is_another_model(
+    name: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tea.md").write_text("Green tea is steeped at 70 degrees.")
+    fill(tmp_path / "tea.db", tmp_path / "tea.md")
+    config = parse_config({"retrieve": {"type": "colbert-index", "model": str(checkpoint)}}, "own")
+
+    def found() -> int:
+        forget()
+        with Pipeline(config, Corpus.open(tmp_path / "tea.db")) as pipeline:
+            return len(pipeline.search("green tea").hits)
+
+    with Pipeline(config, Corpus.open(tmp_path / "tea.db")) as pipeline:
+        build_index(pipeline)
+    (checkpoint / "README.md").write_text("A card decides no vector.")
+    assert found() == 1
+    path = checkpoint / name
+    text = path.read_text(encoding="utf-8")
+    before, after = CHANGED[name]
+    assert before in text
+    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+    with pytest.raises(RagqaError, match=f"since {name} changed: ragqa index"):
+        found()

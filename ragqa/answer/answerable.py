@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragqa.answer.evidence import EvidenceReader
-from ragqa.encoders.embedded import minilm
 from ragqa.encoders.embedded.description import Fitted
+from ragqa.encoders.embedded.vocabulary import tokenizer
 from ragqa.encoders.tokens import Vectors
 from ragqa.matching.encoded import EncodedText
 from ragqa.types import ContextBlock, Hit
@@ -52,13 +52,13 @@ class Signals:
     lead: float
 
 
-def answerability(question: str, query: Vectors, evidence: Sequence[EncodedText], fitted: Fitted) -> float:
+def answerability(question: EncodedText, evidence: Sequence[EncodedText], fitted: Fitted) -> float:
     """Return how likely passages answer a question, from 0 to 1, were half of all questions answerable.
 
-    `query` is the encoded question, shape (tokens, dimensions), and `evidence` the passages found, best
-    first, both by the model that `fitted` is of. 0 where nothing was found.
+    `question` is encoded as one, and `evidence` are the passages found, best first, both by the model that
+    `fitted` is of. 0 where nothing was found.
     """
-    found = signals(question, query, evidence, fitted)
+    found = signals(question, evidence, fitted)
     return 0.0 if found is None else score(found, fitted.answerability)
 
 
@@ -68,14 +68,15 @@ def score(found: Signals, weights: Sequence[float]) -> float:
     return 1 / (1 + math.exp(-(intercept + match * found.match + lead * found.lead)))
 
 
-def signals(question: str, query: Vectors, evidence: Sequence[EncodedText], fitted: Fitted) -> Signals | None:
+def signals(question: EncodedText, evidence: Sequence[EncodedText], fitted: Fitted) -> Signals | None:
     """Return what is seen in the first PASSAGES of `evidence`; None where there is nothing to see."""
     parts = [part.vectors for part in evidence[:PASSAGES] if len(part.vectors)]
+    query = question.vectors
     if not parts or not len(query):
         return None
     # One product for each passage: so small a one does not wait for other threads, nor for a busy core.
     similarities = np.stack([(part @ query.T).max(axis=0) for part in parts])
-    weights = _rarity(question, len(query), fitted.first_word)
+    weights = _rarity(question, fitted.first_word)
     matches = similarities @ weights / weights.sum()
     plain = similarities.mean(axis=1)
     behind = float((plain.max() - plain).sum()) + fitted.typical_lead * (PASSAGES - len(parts))
@@ -89,15 +90,15 @@ def hits_evidence(reader: EvidenceReader, hits: Sequence[Hit]) -> list[EncodedTe
     )
 
 
-def _rarity(question: str, tokens: int, first_word: int) -> Vectors:
+def _rarity(question: EncodedText, first_word: int) -> Vectors:
     """Return how much each token counts: the logarithm of its place in the vocabulary, 0 for special ones.
 
-    Another encoder than the embedded one cuts a question otherwise: there every token counts the same.
+    Another encoder than the embedded ones cuts a question otherwise: there every token counts the same.
     """
-    encoded = minilm.tokenizer().encode(question)
-    words = np.array([end > start for start, end in encoded.offsets])
-    if len(words) != tokens or not words.any():
-        return np.ones(tokens, np.float32)
-    places = np.maximum(encoded.ids, first_word) / (first_word / 2)
-    rarity: Vectors = (np.log(places) * words).astype(np.float32)
+    ids = tokenizer().encode(question.text, add_special_tokens=False).ids
+    words = question.spans[:, 1] > 0
+    if words.sum() != len(ids) or not ids:
+        return np.ones(len(words), np.float32)
+    rarity = np.zeros(len(words), np.float32)
+    rarity[words] = np.log(np.maximum(ids, first_word) / (first_word / 2))
     return rarity

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ragqa.answer.extractive import MODEL_ID as EXTRACTIVE
-from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.vocabulary import count_tokens
 from ragqa.errors import RagqaError, UsageError, missing_package
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _automatic() -> str:
 
 def _estimate(text: str) -> int:
     """Estimate the tokens of any model from above: the embedded word pieces, or 3 characters a token."""
-    return max(minilm.count_tokens(text), len(text) // 3)
+    return max(count_tokens(text), len(text) // 3)
 
 
 def _open_llama(model: llm.Model) -> Any | None:

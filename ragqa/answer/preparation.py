@@ -16,11 +16,12 @@ from ragqa.answer.prompts import load_prompt, render_prompt
 from ragqa.answer.request import ModelRequest
 from ragqa.answer.support import Source, SupportChecker
 from ragqa.config import Config
+from ragqa.encoders.embedded.catalogue import fitted_to
 from ragqa.encoders.embedded.description import Fitted
-from ragqa.encoders.embedded.minilm import fitted_to
 from ragqa.encoders.tokens import TokenEncoder
 from ragqa.errors import UsageError
 from ragqa.index.token_store import TokenSource
+from ragqa.matching.encoded import encoded_question
 from ragqa.timing import timed
 from ragqa.types import Context, Conversation, SearchResult
 
@@ -137,8 +138,8 @@ class Preparation:
         if self._config.refuse is False:
             return False
         threshold = fitted.refuse_below if self._config.refuse == "auto" else self._config.refuse
-        (query,) = source.encoder.encode_queries([result.question])
-        return answerability(result.question, query, hits_evidence(reader, result.hits), fitted) < threshold
+        question = encoded_question(source.encoder, result.question)
+        return answerability(question, hits_evidence(reader, result.hits), fitted) < threshold
 
 
 def checker(

@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ragqa.corpus.places import Places
-from ragqa.encoders.embedded.minilm import count_tokens, tokenizer
+from ragqa.encoders.embedded.vocabulary import count_tokens, tokenizer
 from ragqa.types import Document, Part, Place
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from ragqa.config import load_config, shipped_configs
 from ragqa.corpus.database import Corpus
 from ragqa.doctor.extras import extras
 from ragqa.encoders.device import available_devices, has_bfloat16, has_torch, may_have_accelerator
-from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.catalogue import MODELS
+from ragqa.encoders.embedded.files import projection, verified_weights
 from ragqa.errors import RagqaError
 from ragqa.files import default_corpus
 from ragqa.operations.corpus import corpus_status
@@ -74,8 +75,9 @@ def _hints() -> list[str]:
 
 def _check_shipped(problems: list[str]) -> None:
     try:
-        for checkpoint in set(minilm.CHECKPOINTS.values()):
-            minilm.verified_weights(checkpoint)
+        for model in MODELS:
+            verified_weights(model)
+            projection(model)
         for name in shipped_configs():
             config = load_config(name)
             check_stages(config.retrieve, config.rerank)

@@ -7,7 +7,7 @@ from importlib.metadata import Distribution
 from typing import Any
 
 from ragqa.doctor.extras import closure
-from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.catalogue import MODELS
 
 UNKNOWN = "not told"
 LONGEST = 60
@@ -16,14 +16,14 @@ LONGEST = 60
 def licences(root: str = "ragqa") -> list[dict[str, Any]]:
     """Return name, version and licence of each installed package that `root` needs, itself included.
 
-    What its extras need counts where it is installed. With ragqa comes its model, which is no package.
+    What its extras need counts where it is installed. With ragqa come its models, which are no packages.
     """
     packages = [
         {"name": one.metadata["Name"], "version": one.version, "licence": _licence(one)}
         for _, one in sorted(closure(root, "*").items())
     ]
-    model = {"name": minilm.NAME, "version": minilm.WEIGHTS_SHA256[:8], "licence": minilm.LICENCE}
-    return [model, *packages] if root == "ragqa" else packages
+    models = [{"name": one.name, "version": one.weights[:8], "licence": one.licence} for one in MODELS]
+    return [*models, *packages] if root == "ragqa" else packages
 
 
 def _licence(package: Distribution) -> str:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydantic import model_validator
 
 from ragqa.config import Strict
-from ragqa.encoders.device import Compute
-from ragqa.encoders.embedded.minilm import CHECKPOINTS, DIMENSIONS
-from ragqa.encoders.engines import load_encoder
-from ragqa.encoders.hub import load, pair, weights_of
+from ragqa.encoders.device import Compute, has_torch, may_have_accelerator
+from ragqa.encoders.embedded.catalogue import TEXT_MODELS, check_name, text_identity
+from ragqa.encoders.embedded.vocabulary import MAX_TOKENS
+from ragqa.encoders.engines import is_lean, load_encoder
+from ragqa.encoders.hub import load, made_by, pair, quieten
 from ragqa.encoders.tokens import EncoderSettings, PoolingEncoder, Remembered, Vectors
+from ragqa.encoders.unpacked import checkpoint_folder
 from ragqa.errors import require
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 BATCH = 32
 
 
 class EmbedderSettings(Strict):
-    """Which model makes a text's vector: "embedded", a folder or a hub name.
+    """Which model makes a text's vector: a name in `TEXT_MODELS`, a folder or a hub name.
 
     `query_prompt` and `document_prompt` are put before the texts; without them the model's own
     prompts are, where it has some.
@@ -33,8 +38,11 @@ class EmbedderSettings(Strict):
 
     @model_validator(mode="after")
     def _no_prompts_for_the_embedded(self) -> EmbedderSettings:
-        if self.model in CHECKPOINTS and (self.query_prompt or self.document_prompt):
-            raise ValueError("the embedded model was trained without prompts and takes none")
+        check_name(self.model, TEXT_MODELS)
+        if self.model in TEXT_MODELS and (self.query_prompt or self.document_prompt):
+            raise ValueError(
+                "the embedded models have the prompts that they were trained with, and take none"
+            )
         return self
 
 
@@ -53,12 +61,13 @@ class Embedder(Protocol):
 
 
 class EmbeddedEmbedder:
-    """The embedded model: the mean of the hidden states that late interaction's token vectors come from."""
+    """An embedded model whose vector is the mean of the states that its token vectors are made of."""
 
-    def __init__(self, encoder: PoolingEncoder) -> None:
+    def __init__(self, name: str, encoder: PoolingEncoder) -> None:
+        model = TEXT_MODELS[name]
         self.encoder = encoder
-        self.identity = {**encoder.identity, "dimensions": DIMENSIONS, "pooling": "mean"}
-        self.dimensions = DIMENSIONS
+        self.identity = text_identity(model)
+        self.dimensions = model.hidden
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return self.encoder.embed_queries(texts)
@@ -72,20 +81,21 @@ class SentenceTransformersEmbedder:
 
     def __init__(self, settings: EmbedderSettings, compute: Compute, revision: str | None = None) -> None:
         require("sentence_transformers", f"The embedding model {settings.model}", "ragqa[torch]")
-        from sentence_transformers import SentenceTransformer
-
         device = compute.torch_device()
-        model = load(SentenceTransformer, "embedding model", settings.model, device, revision)
+        known = TEXT_MODELS.get(settings.model)
+        model = load_text_model(settings.model, device, revision)
         self.settings = settings
         self._queries, self._documents = pair(model, device, compute.dtype)
         self._remembered = Remembered(
             lambda texts: self._normalised(self._queries.encode_query, texts, settings.query_prompt)
         )
         self.dimensions = self.embed_queries(["size"]).shape[1]
+        if known is not None:
+            self.identity = text_identity(known)
+            return
         prompt = settings.document_prompt
         self.identity = {
-            "model": settings.model,
-            "weights": weights_of(model, settings.model, revision),
+            **made_by(model, settings.model, revision),
             "dimensions": self.dimensions,
             "prompt": model.prompts.get("document", "") if prompt is None else prompt,
         }
@@ -117,8 +127,39 @@ def load_embedder(settings: EmbedderSettings, compute: Compute, revision: str | 
 
 @cache
 def _load(settings: EmbedderSettings, compute: Compute, revision: str | None) -> Embedder:
-    if settings.model not in CHECKPOINTS:
+    name = settings.model
+    model = TEXT_MODELS.get(name)
+    if model is None:
         return SentenceTransformersEmbedder(settings, compute, revision)
-    encoder = load_encoder(EncoderSettings(model=settings.model), compute)
-    assert isinstance(encoder, PoolingEncoder)
-    return EmbeddedEmbedder(encoder)
+    if model.tokens:
+        encoder = load_encoder(EncoderSettings(model=name), compute)
+        assert isinstance(encoder, PoolingEncoder)
+        return EmbeddedEmbedder(name, encoder)
+    if not is_lean(compute):
+        return SentenceTransformersEmbedder(settings, compute)
+    from ragqa.encoders.onnx_engine import LeanEmbedder
+
+    faster = has_torch() and compute.device == "auto" and may_have_accelerator()
+    return LeanEmbedder(name, (lambda: SentenceTransformersEmbedder(settings, compute)) if faster else None)
+
+
+def load_text_model(name: str, device: str, revision: str | None = None) -> SentenceTransformer:
+    """Return a model by folder or hub name, or an embedded one; RagqaError where it cannot be loaded."""
+    from sentence_transformers import SentenceTransformer
+
+    model = TEXT_MODELS.get(name)
+    if model is None:
+        return load(SentenceTransformer, "embedding model", name, device, revision)
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    quieten()
+    assert model.pooling is not None
+    transformer = Transformer(
+        str(checkpoint_folder(model)), max_seq_length=MAX_TOKENS, model_kwargs={"local_files_only": True}
+    )
+    return SentenceTransformer(
+        modules=[transformer, Pooling(model.hidden, pooling_mode=model.pooling), Normalize()],
+        device=device,
+        prompts={"query": model.query_prefix, "document": ""},
+    )

@@ -6,34 +6,40 @@ from collections.abc import Callable
 from functools import cache
 
 from ragqa.encoders.device import Compute, has_bfloat16, has_torch, may_have_accelerator
-from ragqa.encoders.embedded.minilm import CHECKPOINTS
+from ragqa.encoders.embedded.catalogue import TOKEN_MODELS
+from ragqa.encoders.embedded.description import EmbeddedModel
 from ragqa.encoders.tokens import EncoderSettings, PoolingEncoder, TokenEncoder
 
 
 def _sentence_transformers(
     settings: EncoderSettings, compute: Compute, revision: str | None = None
 ) -> TokenEncoder:
-    """Return the engine on its device; on the CPU the embedded model runs without torch."""
+    """Return the engine on its device; on the CPU the embedded models run without torch."""
 
     def engine() -> PoolingEncoder:
         from ragqa.encoders.sentence_transformers import SentenceTransformersEncoder
 
         return SentenceTransformersEncoder(settings, compute.torch_device(), compute.dtype, revision)
 
-    lean = compute.device in ("auto", "cpu") and compute.dtype in ("auto", "float32")
-    if settings.model in CHECKPOINTS and lean:
-        from ragqa.encoders.onnx_engine import LeanEncoder
+    model = TOKEN_MODELS.get(settings.model)
+    if model is not None and is_lean(compute):
+        from ragqa.encoders.onnx_engine import lean_encoder
 
-        return LeanEncoder(settings, engine if _torch_is_faster(compute) else None)
+        return lean_encoder(settings, engine if _torch_is_faster(model, compute) else None)
     return engine()
 
 
-def _torch_is_faster(compute: Compute) -> bool:
+def is_lean(compute: Compute) -> bool:
+    """Tell whether embedded models run without torch: on the CPU, in the number format that they came in."""
+    return compute.device in ("auto", "cpu") and compute.dtype in ("auto", "float32")
+
+
+def _torch_is_faster(model: EmbeddedModel, compute: Compute) -> bool:
     """Tell whether torch is here and may encode many documents faster than onnxruntime on the CPU does."""
     if not has_torch():
         return False
     accelerator = compute.device == "auto" and may_have_accelerator()
-    return accelerator or (compute.dtype == "auto" and has_bfloat16())
+    return accelerator or (not model.packed and compute.dtype == "auto" and has_bfloat16())
 
 
 def _ragatouille(settings: EncoderSettings, compute: Compute, revision: str | None = None) -> TokenEncoder:

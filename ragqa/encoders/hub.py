@@ -14,7 +14,7 @@ import os
 import pickle
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +28,20 @@ if TYPE_CHECKING:
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+# What loading a checkpoint reads: weights, configurations, vocabularies.
+PICKLED = frozenset({".bin", ".pt", ".pth"})
+READ = PICKLED | {".safetensors", ".json", ".metadata", ".txt", ".model", ".tiktoken", ".jinja"}
+# What training leaves beside them.
+NOT_READ = frozenset(
+    {
+        "trainer_state.json",
+        "training_args.bin",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "training.json",
+    }
+)
 
 
 def load(
@@ -135,20 +149,57 @@ def in_dtype(model: _Model, dtype: str) -> _Model:
     return copy.deepcopy(model).to(wanted)
 
 
-def weights_of(model: Any, name: str, revision: str | None = None) -> str:
-    """Return what pins the weights: the hub's commit, or the hash of the files of a local folder.
+def made_by(model: Any, name: str, revision: str | None = None) -> dict[str, Any]:
+    """Return what an index notes of a model that was loaded: `model`, `weights`, and a folder's `files`.
 
+    `weights` is what pins all that decides its vectors: the hub's commit, or the hash of the hashes of all
+    files of a local folder that loading reads, which `files` has by name, so that what changed can be named.
     `revision` is what `load` was given.
     """
     path = Path(name).expanduser()
     if not path.is_dir():
         config = getattr(getattr(model[0], "auto_model", None), "config", None)
-        return str(getattr(config, "_commit_hash", None) or _cached_commit(name, revision) or "unknown")
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*.safetensors")) or sorted(path.rglob("*.bin")):
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+        commit = getattr(config, "_commit_hash", None) or _cached_commit(name, revision) or "unknown"
+        return {"model": name, "weights": str(commit)}
+    files = {file.relative_to(path).as_posix(): _sha256(file) for file in files_read(path)}
+    whole = hashlib.sha256("".join(f"{file} {sha256}\n" for file, sha256 in files.items()).encode())
+    return {
+        "model": name,
+        "weights": whole.hexdigest(),
+        "files": {file: sha256[:16] for file, sha256 in files.items()},
+    }
+
+
+def files_read(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint that loading it may read, in the order of their names.
+
+    Weights, configurations of modules, prompts, lengths, vocabularies: whatever else is in the folder (a
+    model card, what training left of its states) decides no vector.
+    """
+    files = [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in READ
+        and file.name not in NOT_READ
+        and not any(part.startswith(("checkpoint-", ".")) for part in file.relative_to(folder).parts)
+        and file.is_file()
+    ]
+    # Of weights in two formats the safe one is loaded.
+    safe = any(file.suffix == ".safetensors" for file in files)
+    return [file for file in files if not (safe and file.suffix in PICKLED)]
+
+
+def changed_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of the files by which two notes of the same folder's model differ."""
+    one, other = before.get("files"), now.get("files")
+    if before.get("model") != now.get("model") or not one or not other:
+        return []
+    return [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cached_commit(model: str, revision: str | None) -> str | None:

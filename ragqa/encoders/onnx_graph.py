@@ -1,12 +1,14 @@
 """The embedded model as an ONNX graph whose weights stay in their own file.
 
 The graph names places in a safetensors file instead of holding numbers, so that it is small and the
-weights that were checked are the weights that run. The adapter's projection alone is in the graph.
+weights that were checked are the weights that run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,37 +16,30 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from ragqa.encoders.embedded.minilm import DIMENSIONS, header
+from ragqa.encoders.embedded.description import EmbeddedModel
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
 
-    Projection = NDArray[np.float32] | None
-
 HEADS = 12
-LAYERS = 6
 EPSILON = 1e-12
 # The operators that ONNX Runtime adds to the standard ones.
 RUNTIME = "com.microsoft"
-IDS, POSITIONS, LENGTHS, HIDDEN, TOKENS = "ids", "positions", "lengths", "hidden", "tokens"
+IDS, POSITIONS, LENGTHS, HIDDEN = "ids", "positions", "lengths", "hidden"
 
 
-def cached_graph(weights: Path, projection: Projection = None) -> bytes:
-    """Return `graph(weights, projection)`, made once per version of this file and of what it is made of.
+def cached_graph(weights: Path, model: EmbeddedModel) -> bytes:
+    """Return `graph(weights, model)`, made once per version of this file and of what it is made of.
 
     Making it takes milliseconds, and importing the library that makes it a quarter of a second.
     """
-    with weights.open("rb") as file:
-        # The header, its length before it.
-        made_of = file.read(8)
-        made_of += file.read(int.from_bytes(made_of, "little"))
-    made_of += weights.name.encode() + (b"" if projection is None else projection.tobytes())
+    made_of = f"{model.weights} {model.layers} {model.hidden} {weights.name}".encode()
     digest = hashlib.sha256(Path(__file__).read_bytes() + made_of).hexdigest()[:16]
     path = user_cache_path("ragqa") / f"embedded-{digest}.onnx"
     try:
         return path.read_bytes()
     except OSError:
-        made = graph(weights, projection)
+        made = graph(weights, model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{id(made)}.partial")
@@ -55,28 +50,23 @@ def cached_graph(weights: Path, projection: Projection = None) -> bytes:
     return made
 
 
-def graph(weights: Path, projection: Projection = None) -> bytes:
+def graph(weights: Path, model: EmbeddedModel) -> bytes:
     """Return BERT's encoder as a serialised ONNX model.
 
-    Its inputs are `ids` (batch, tokens), `positions` (tokens) and `lengths` (batch), its outputs
-    `hidden`, the last hidden states (batch, tokens, DIMENSIONS), and where there is a `projection`,
-    shape (dimensions, DIMENSIONS), `tokens`, the states multiplied with it. The layers are those of
-    Devlin et al. 2018 (arXiv:1810.04805), post-layer-norm, exact GELU. `weights` is a safetensors file,
-    to be found in the folder that the session names for external initialisers.
+    Its inputs are `ids` (batch, tokens), `positions` (tokens) and `lengths` (batch), its output
+    `hidden`, the last hidden states (batch, tokens, hidden). The layers are those of Devlin et al. 2018
+    (arXiv:1810.04805), post-layer-norm, exact GELU. `weights` is the model's safetensors file, to be found in
+    the folder that the session names for external initialisers.
     """
     from onnx import TensorProto, helper
 
-    builder = _Builder(weights)
+    builder = _Builder(weights, model.hidden)
     builder.embeddings()
-    for layer in range(LAYERS):
+    for layer in range(model.layers):
         builder.layer(f"encoder.layer.{layer}")
     builder.node("Reshape", [builder.flat, "shape"], HIDDEN)
-    outputs = {HIDDEN: DIMENSIONS}
-    if projection is not None:
-        builder.node("MatMul", [HIDDEN, builder.constant("projection", projection.T)], TOKENS)
-        outputs[TOKENS] = len(projection)
     value = helper.make_tensor_value_info
-    model = helper.make_model(
+    made = helper.make_model(
         helper.make_graph(
             builder.nodes,
             "embedded",
@@ -85,20 +75,33 @@ def graph(weights: Path, projection: Projection = None) -> bytes:
                 value(POSITIONS, TensorProto.INT64, ["tokens"]),
                 value(LENGTHS, TensorProto.INT32, ["batch"]),
             ],
-            [value(name, TensorProto.FLOAT, ["batch", "tokens", size]) for name, size in outputs.items()],
+            [value(HIDDEN, TensorProto.FLOAT, ["batch", "tokens", model.hidden])],
             list(builder.tensors.values()),
         ),
         opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(RUNTIME, 1)],
         ir_version=9,
     )
-    return bytes(model.SerializeToString())
+    return bytes(made.SerializeToString())
+
+
+def header(file: bytes) -> tuple[dict[str, Any], int]:
+    """Return a safetensors file's entries by name, and where its numbers begin.
+
+    The format is that of https://github.com/huggingface/safetensors#format: eight bytes say how long the
+    JSON is that follows them.
+    """
+    (size,) = struct.unpack("<Q", file[:8])
+    entries = json.loads(file[8 : 8 + size])
+    entries.pop("__metadata__", None)
+    return entries, 8 + size
 
 
 class _Builder:
     """The graph while it grows; `flat` is the state between layers, shape (batch * tokens, dimensions)."""
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, hidden: int) -> None:
         self.file = weights.name
+        self.hidden = hidden
         self.entries, self.start = header(weights.read_bytes())
         self.nodes: list[NodeProto] = []
         self.tensors: dict[str, TensorProto] = {}
@@ -148,7 +151,7 @@ class _Builder:
         norm = [self.weight("embeddings.LayerNorm.weight"), self.weight("embeddings.LayerNorm.bias")]
         state = self.node("LayerNormalization", [total, *norm], "state", axis=-1, epsilon=EPSILON)
         self.node("Shape", [state], "shape")
-        self.constant("rows", np.array([-1, DIMENSIONS]))
+        self.constant("rows", np.array([-1, self.hidden]))
         self.flat = self.node("Reshape", [state, "rows"], "state.rows")
 
     def layer(self, name: str) -> None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.catalogue import TOKEN_MODELS, token_identity
 from ragqa.encoders.embedded.description import EmbeddedModel
-from ragqa.encoders.hub import load, pair, quieten, weights_of
+from ragqa.encoders.embedded.files import projection
+from ragqa.encoders.embedded.vocabulary import MAX_TOKENS
+from ragqa.encoders.hub import load, made_by, pair, quieten
 from ragqa.encoders.tokens import EncoderSettings, Remembered, Spans, Vectors, spans_of
+from ragqa.encoders.unpacked import checkpoint_folder, marker_texts
 from ragqa.errors import require
 
 if TYPE_CHECKING:
@@ -30,17 +33,20 @@ class SentenceTransformersEncoder:
     def __init__(
         self, settings: EncoderSettings, device: str, dtype: str = "auto", revision: str | None = None
     ) -> None:
-        checkpoint = minilm.CHECKPOINTS.get(settings.model)
+        known = TOKEN_MODELS.get(settings.model)
         model = load_multi_vector(settings.model, device, revision)
         _set_lengths(model, settings)
         self._queries, self._documents = pair(model, device, dtype)
         self._remembered = Remembered(self._encode_questions)
-        if checkpoint is None:
-            weights = weights_of(self._queries, settings.model, revision)
-            dimensions = int(self.encode_queries(["size"])[0].shape[1])
-            checkpoint = EmbeddedModel(settings.model, weights, dimensions)
-        self.dimensions = checkpoint.dimensions
-        self.identity = minilm.identity(settings.document_tokens, checkpoint)
+        self.dimensions = int(self.encode_queries(["size"])[0].shape[1])
+        if known is not None:
+            self.identity = token_identity(known, settings.document_tokens)
+        else:
+            self.identity = {
+                **made_by(self._queries, settings.model, revision),
+                "document_tokens": settings.document_tokens,
+                "dimensions": self.dimensions,
+            }
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vectors]:
         return self._remembered(texts)
@@ -68,7 +74,7 @@ class SentenceTransformersEncoder:
     def _pooled(self, features: Sequence[dict[str, Any]]) -> Vectors:
         """Return the normalised means that the embedded model's Pooling module left among its features."""
         if not features:
-            return np.zeros((0, minilm.DIMENSIONS), np.float32)
+            return np.zeros((0, self.dimensions), np.float32)
         rows = np.stack([item["sentence_embedding"].float().cpu().numpy() for item in features])
         unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit
@@ -76,11 +82,13 @@ class SentenceTransformersEncoder:
     def query_spans(self, texts: Sequence[str]) -> list[Spans]:
         prompt = self._queries.prompts.get("query") or ""
         transformer = cast(Any, self._queries[0])
-        filled = (getattr(transformer, "query_expansion", None) or {}).get("length")
+        expansion = getattr(transformer, "query_expansion", None) or {}
+        # Filled up to a fixed length, a question is cut there as well; to a least one, it may be longer.
+        fixed = expansion.get("length") if expansion.get("strategy") == "fixed" else None
         encoded = cast(Any, self._queries.tokenizer)(
             [prompt + text for text in texts],
             truncation=True,
-            max_length=filled or self._limit("query_length"),
+            max_length=fixed or self._limit("query_length"),
             return_offsets_mapping=True,
         )
         counts = map(len, self.encode_queries(texts))
@@ -122,7 +130,13 @@ def _set_lengths(model: MultiVectorEncoder, settings: EncoderSettings) -> None:
     if settings.document_tokens:
         transformer.document_length = settings.document_tokens
     if settings.query_tokens:
-        transformer.query_length = settings.query_tokens
+        expansion = transformer.query_expansion
+        # Where questions are filled up, it is to this length; where to a least one, to that at most.
+        if expansion and (expansion["strategy"] == "fixed" or settings.query_tokens < expansion["length"]):
+            transformer.query_length = None
+            transformer.query_expansion = {**expansion, "length": settings.query_tokens}
+        if not expansion or expansion["strategy"] != "fixed":
+            transformer.query_length = settings.query_tokens
 
 
 def _features(encode: Callable[..., Any], texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -138,17 +152,15 @@ def load_multi_vector(model: str, device: str, revision: str | None = None) -> M
     require(
         "sentence_transformers", f"The engine sentence-transformers, for the model {model},", "ragqa[torch]"
     )
-    if model in minilm.CHECKPOINTS:
-        return _load_embedded(minilm.CHECKPOINTS[model], device)
+    if model in TOKEN_MODELS:
+        return _load_embedded(TOKEN_MODELS[model], device)
     from sentence_transformers import MultiVectorEncoder
 
     return load(MultiVectorEncoder, "ColBERT checkpoint", model, device, revision)
 
 
-def _load_embedded(checkpoint: EmbeddedModel, device: str) -> MultiVectorEncoder:
-    """Return the embedded model as a multi-vector encoder that gives the mean of its vectors as well."""
-    from safetensors.torch import load_file
-
+def _load_embedded(model: EmbeddedModel, device: str) -> MultiVectorEncoder:
+    """Return an embedded model as a multi-vector encoder, with the mean of its vectors where it pools."""
     # Built from modules: loading the folder by name would add a projection layer with random weights.
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Normalize, Transformer
@@ -157,28 +169,27 @@ def _load_embedded(checkpoint: EmbeddedModel, device: str) -> MultiVectorEncoder
 
     quieten()
     transformer = Transformer(
-        str(minilm.folder()),
-        max_seq_length=minilm.MAX_TOKENS,
+        str(checkpoint_folder(model)),
+        max_seq_length=MAX_TOKENS,
         model_kwargs={"use_safetensors": True, "local_files_only": True},
     )
-    # The folder's weights, once it is known that they are the right ones, or those with the adapter in them.
-    state = load_file(minilm.verified_weights(checkpoint))
-    cast(Any, transformer).auto_model.load_state_dict(state, strict=False)
+    question, document = marker_texts(model)
     return MultiVectorEncoder(
         modules=[
             transformer,
-            Pooling(minilm.DIMENSIONS, pooling_mode="mean"),
+            *([Pooling(model.hidden, pooling_mode=model.pooling)] if model.pooling else []),
             MultiVectorMask(skiplist_words=list(string.punctuation)),
-            *_projection(checkpoint),
+            *_projection(model),
             Normalize(module_input_name="token_embeddings"),
         ],
         device=device,
+        prompts={"query": question, "document": document},
     )
 
 
-def _projection(checkpoint: EmbeddedModel) -> list[Any]:
-    """Return the layer between hidden states and token vectors, where a checkpoint has one."""
-    weights = minilm.projection(checkpoint)
+def _projection(model: EmbeddedModel) -> list[Any]:
+    """Return the layer between hidden states and token vectors, where a model has one."""
+    weights = projection(model)
     if weights is None:
         return []
     import torch
@@ -186,11 +197,11 @@ def _projection(checkpoint: EmbeddedModel) -> list[Any]:
 
     return [
         Dense(
-            minilm.DIMENSIONS,
-            checkpoint.dimensions,
+            model.hidden,
+            model.tokens,
             bias=False,
             activation_function=torch.nn.Identity(),
-            init_weight=torch.from_numpy(weights),
+            init_weight=torch.from_numpy(weights.T.copy()),
             module_input_name="token_embeddings",
         )
     ]

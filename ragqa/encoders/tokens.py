@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ragqa.config import Strict
-from ragqa.encoders.embedded.minilm import CHECKPOINTS, MAX_TOKENS
+from ragqa.encoders.embedded.catalogue import TOKEN_MODELS, check_name
+from ragqa.encoders.embedded.vocabulary import MAX_TOKENS
 
 # Questions whose vectors an encoder remembers.
 QUESTIONS_KEPT = 8
@@ -22,8 +23,8 @@ Spans = NDArray[np.int32]
 class EncoderSettings(Strict):
     """Which checkpoint makes token vectors, and on which engine.
 
-    `model` is a name in `embedded.CHECKPOINTS`, a folder or a hub name; `document_tokens` and `query_tokens`
-    are where a text is cut off (0: as the checkpoint says).
+    `model` is a name in `TOKEN_MODELS` (embedded/catalogue.py), a folder or a hub name; `document_tokens`
+    and `query_tokens` are where a text is cut off (0: as the checkpoint says).
     """
 
     model: str = "embedded"
@@ -33,14 +34,15 @@ class EncoderSettings(Strict):
 
     @model_validator(mode="after")
     def _no_longer_than_the_model(self) -> EncoderSettings:
-        if self.model in CHECKPOINTS and max(self.document_tokens, self.query_tokens) > MAX_TOKENS:
-            raise ValueError(f"the embedded model reads {MAX_TOKENS} tokens at most")
+        check_name(self.model, TOKEN_MODELS)
+        if self.model in TOKEN_MODELS and max(self.document_tokens, self.query_tokens) > MAX_TOKENS:
+            raise ValueError(f"the embedded models read {MAX_TOKENS} tokens at most")
         return self
 
     @property
     def shared(self) -> bool:
         """Whether several threads may use the encoder at once; tokenizers of others change in use."""
-        return self.model in CHECKPOINTS and self.engine == "sentence-transformers"
+        return self.model in TOKEN_MODELS and self.engine == "sentence-transformers"
 
 
 class Remembered:

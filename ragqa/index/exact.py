@@ -1,20 +1,36 @@
-"""MaxSim over every stored token vector: the full ColBERT ranking, with no index to build."""
+"""MaxSim over every stored token vector: the full ColBERT ranking, with no index to build.
+
+The rule. All vectors are in memory, packed, in blocks of passages, and a question is multiplied with each.
+From the second question on (a process that is asked once has no use for it) the blocks are unpacked to a
+byte a dimension and multiplied in integers; the best AGAIN times as many passages as are wanted, by what
+that gives, are scored again as they are stored. So the order and the scores are those of the stored vectors,
+but for a passage that the rounding of the question moved from the first k to behind AGAIN times k.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from ragqa.encoders.device import cores
 from ragqa.encoders.tokens import Vectors
-from ragqa.index.maxsim import Matrix, Offsets, best_of, offsets_of
+from ragqa.index.best import best
+from ragqa.index.maxsim import Matrix, Offsets, best_across, best_of, offsets_of
 from ragqa.index.quantise import Quantised, join
+from ragqa.index.token_products import RoughProducts
 from ragqa.index.token_store import TABLE, TokenStore
 
-# Token vectors whose products are in memory at a time, 13 numbers each for a question of 13 tokens.
+# Token vectors in a block, 13 products each for a question of 13 tokens.
 BLOCK = 65536
+# So many vectors may be unpacked, a byte a dimension: those of 30,000 passages or so, 400 MB at 96
+# dimensions.
+UNPACKED = 4_000_000
+# Passages that are scored again, for each that is wanted.
+AGAIN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,39 +41,114 @@ class _Block:
     vectors: Quantised
     offsets: Offsets
 
+    def part(self, places: Sequence[int]) -> tuple[Quantised, Offsets]:
+        """Return the vectors of the passages at these places, one after the other."""
+        spans = [np.arange(self.offsets[place], self.offsets[place + 1]) for place in places]
+        rows = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+        picked = Quantised(
+            self.vectors.scales[rows],
+            self.vectors.integers[rows],
+            self.vectors.dimensions,
+            self.vectors.codec,
+        )
+        return picked, offsets_of([len(span) for span in spans])
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is in memory of one state of the corpus, for the passages `allowed`."""
+
+    state: tuple[int, int]
+    allowed: Set[int] | None
+    blocks: list[_Block]
+    rough: list[RoughProducts] | None = None
+    asked: bool = False
+
 
 class ExactSearch:
     """Scores all passages of a TokenStore; keeps them packed in memory while the file is unchanged."""
 
     def __init__(self, store: TokenStore) -> None:
         self.store = store
-        self._kept: tuple[tuple[int, int], Set[int] | None, list[_Block]] | None = None
+        self._kept: _Kept | None = None
 
-    def scores(
-        self, questions: Sequence[Vectors], allowed: Set[int] | None = None
-    ) -> tuple[list[int], Matrix]:
-        """Return the passages' keys and their MaxSim with each question, shape (passages, questions).
+    def search(
+        self, questions: Sequence[Vectors], k: int, allowed: Set[int] | None = None
+    ) -> list[tuple[list[int], list[float]]]:
+        """Return, per encoded question, the keys and the MaxSim of the `k` best passages, best first.
 
-        With `allowed`, those of the passages with these keys; the others are not even read.
+        With `allowed`, of the passages with these keys; the others are not even read.
         """
-        blocks = self._blocks(allowed)
-        rowids = [rowid for block in blocks for rowid in block.rowids]
-        query = np.concatenate([*questions, np.zeros((0, self.store.encoder.dimensions), np.float32)])
-        ends = np.cumsum([len(question) for question in questions])
-        result = np.empty((len(rowids), len(questions)), np.float32)
-        start = 0
-        for block in blocks:
-            matches = best_of(block.vectors.products(query), block.offsets)
-            for number, part in enumerate(np.split(matches, ends[:-1], axis=1)):
-                result[start : start + len(block.rowids), number] = part.sum(axis=1)
-            start += len(block.rowids)
-        return rowids, result
+        kept = self._load(allowed)
+        rowids = np.array([rowid for block in kept.blocks for rowid in block.rowids], np.int64)
+        if not self._may_be_rough(kept, len(rowids), k):
+            kept.asked = True
+            scores = self._scores(kept, questions)
+            places = [best(column, k) for column in scores.T]
+            return [
+                (rowids[found].tolist(), column[found].tolist())
+                for found, column in zip(places, scores.T, strict=True)
+            ]
+        if kept.rough is None:
+            kept.rough = [RoughProducts(block.vectors) for block in kept.blocks]
+        rough = self._scores(kept, questions, kept.rough)
+        found = []
+        for question, column in zip(questions, rough.T, strict=True):
+            places_again = np.sort(np.array(best(column, AGAIN * k), np.int64))
+            exact = self._again(kept, places_again, question)
+            order = best(exact, k)
+            found.append((rowids[places_again[order]].tolist(), exact[order].tolist()))
+        return found
 
-    def _blocks(self, allowed: Set[int] | None) -> list[_Block]:
+    @staticmethod
+    def _may_be_rough(kept: _Kept, passages: int, k: int) -> bool:
+        vectors = sum(len(block.vectors.scales) for block in kept.blocks)
+        whole = any(block.vectors.codec == "int8" for block in kept.blocks)
+        return kept.asked and not whole and vectors <= UNPACKED and AGAIN * k < passages
+
+    def _scores(
+        self, kept: _Kept, questions: Sequence[Vectors], rough: Sequence[RoughProducts] | None = None
+    ) -> Matrix:
+        """Return the MaxSim of each passage with each question, shape (passages, questions)."""
+        query = np.concatenate([*questions, np.zeros((0, self.store.encoder.dimensions), np.float32)])
+        firsts = offsets_of([len(question) for question in questions])[:-1]
+
+        def score(number: int) -> Matrix:
+            block = kept.blocks[number]
+            if rough is None:
+                matches = best_of(block.vectors.products(query), block.offsets).T
+            else:
+                matches = best_across(rough[number](query), block.offsets)
+            sums: Matrix = np.add.reduceat(matches, firsts, axis=0).T
+            return sums
+
+        numbers = range(len(kept.blocks))
+        if rough is None:
+            # These products use all cores by themselves.
+            parts = [score(number) for number in numbers]
+        else:
+            with ThreadPoolExecutor(cores()) as threads:
+                parts = list(threads.map(score, numbers))
+        return np.concatenate([*parts, np.zeros((0, len(questions)), np.float32)])
+
+    @staticmethod
+    def _again(kept: _Kept, places: Vectors, question: Vectors) -> Matrix:
+        """Return the MaxSim of the passages at these places, in their order, as they are stored."""
+        found, start = [], 0
+        for block in kept.blocks:
+            stop = start + len(block.rowids)
+            inside = places[(places >= start) & (places < stop)] - start
+            if len(inside):
+                vectors, offsets = block.part(inside.astype(int).tolist())
+                found.append(best_of(vectors.products(question), offsets).sum(axis=1))
+            start = stop
+        return np.concatenate([*found, np.zeros(0, np.float32)])
+
+    def _load(self, allowed: Set[int] | None) -> _Kept:
         state = self.store.corpus.state()
-        if self._kept is None or self._kept[0] != state or self._kept[1] is not allowed:
-            self._kept = (state, allowed, self._read(allowed))
-        return self._kept[2]
+        if self._kept is None or self._kept.state != state or self._kept.allowed is not allowed:
+            self._kept = _Kept(state, allowed, self._read(allowed))
+        return self._kept
 
     def _read(self, allowed: Set[int] | None) -> list[_Block]:
         among = "" if allowed is None else " AND passage IN (SELECT value FROM json_each(?))"

@@ -45,3 +45,15 @@ def best_of(similarities: Matrix, offsets: Offsets) -> Matrix:
     if len(filled):
         best[filled] = np.maximum.reduceat(similarities, offsets[:-1][filled], axis=0)
     return best
+
+
+def best_across(similarities: Matrix, offsets: Offsets) -> Matrix:
+    """Return what `best_of` does the other way round: (columns, document tokens) to (columns, documents).
+
+    The numbers of a document lie side by side here, which the processor compares sixteen at a time.
+    """
+    best = np.zeros((len(similarities), len(offsets) - 1), dtype=np.float32)
+    filled = np.flatnonzero(np.diff(offsets))
+    if len(filled):
+        best[:, filled] = np.maximum.reduceat(similarities, offsets[:-1][filled], axis=1)
+    return best

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from ragqa.corpus.database import Corpus, batches
 from ragqa.corpus.passages import indexed_text
+from ragqa.encoders.hub import changed_files
 from ragqa.errors import BusyError, RagqaError
 from ragqa.types import Passage
 
@@ -25,6 +26,9 @@ from ragqa.types import Passage
 COMMIT_EVERY = 256
 # How many passages without vectors a search encodes by itself before it asks for `ragqa index`.
 ON_THE_FLY = 500
+
+# Files that changed, named one by one.
+NAMED = 5
 
 # The values of a row besides passage and encoder, in the order of the store's `columns`.
 Row = tuple[Any, ...]
@@ -136,6 +140,13 @@ class PassageStore(ABC):
             f" (SELECT 1 FROM {self.table} WHERE encoder = encoders.rowid)"
         ).fetchone()
         if other:
+            changed = changed_files(json.loads(other[0]), json.loads(self.description))
+            if changed:
+                raise RagqaError(
+                    f"The model {json.loads(other[0])['model']} is not the one that {self.corpus.path} was "
+                    f"indexed with, since {', '.join(changed[:NAMED])} changed: "
+                    "ragqa index -c CONFIG makes its vectors anew."
+                )
             raise RagqaError(
                 f"The corpus {self.corpus.path} is indexed with {_say(other[0])}, and this config wants "
                 f"{_say(self.description)}: ragqa index -c CONFIG makes its vectors."

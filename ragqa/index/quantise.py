@@ -61,7 +61,7 @@ class Quantised:
 
     def decode(self) -> Vectors:
         """Return the vectors, shape (tokens, dimensions)."""
-        vectors: Vectors = self._steps() * self.scales[:, None].astype(np.float32)
+        vectors: Vectors = self.steps() * self.scales[:, None].astype(np.float32)
         return vectors
 
     def products(self, queries: Vectors) -> Vectors:
@@ -76,7 +76,7 @@ class Quantised:
         def multiply(start: int) -> None:
             rows = slice(start, start + BLOCK)
             part = Quantised(self.scales[rows], self.integers[rows], self.dimensions, self.codec)
-            steps, found = part._steps(), products[rows]
+            steps, found = part.steps(), products[rows]
             whole = len(steps) - len(steps) % FEW
             stack = (whole // FEW, FEW)
             stacked = found[:whole].reshape(*stack, len(queries))
@@ -93,7 +93,7 @@ class Quantised:
                 list(threads.map(multiply, starts))
         return products
 
-    def _steps(self) -> Vectors:
+    def steps(self) -> Vectors:
         """Return the vectors before they are scaled, shape (tokens, dimensions)."""
         table = _table(_BITS[self.codec])
         # Looked up byte by byte, as one number of as many bytes as the steps in it have.

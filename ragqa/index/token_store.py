@@ -31,7 +31,7 @@ class StorageSettings(Strict):
     `pool_factor` is how many token vectors of a passage become one, on average (1: none do).
     """
 
-    codec: Codec = "int2"
+    codec: Codec = "int4"
     pool_factor: float = Field(default=2, ge=1, le=16)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from ragqa.config import pick
-from ragqa.encoders.embedded.minilm import CHECKPOINTS
+from ragqa.encoders.embedded.catalogue import TEXT_MODELS, TOKEN_MODELS
 from ragqa.encoders.embedder import EmbedderSettings, load_embedder
 from ragqa.encoders.tokens import EncoderSettings
 from ragqa.index.best import best
@@ -35,8 +35,8 @@ class ColbertIndexSettings(TokenSettings):
 
     `exact` compares every token vector, and sees every change at once. `shortlist` compares those of
     as many passages as it says, the ones whose embeddings are nearest to the question's; it is for the
-    embedded model, which gives both. `plaid` searches RAGatouille's compressed index, which
-    `ragqa index` builds.
+    embedded models, which give both. `plaid` searches RAGatouille's compressed index, which
+    `ragqa index` builds; of a small corpus it compares all, as `exact` does.
     """
 
     kind: Literal["exact", "shortlist", "plaid"] = "exact"
@@ -44,7 +44,7 @@ class ColbertIndexSettings(TokenSettings):
 
     @model_validator(mode="after")
     def _embeddings_for_a_shortlist(self) -> ColbertIndexSettings:
-        if self.kind == "shortlist" and self.model not in CHECKPOINTS:
+        if self.kind == "shortlist" and not (self.model in TEXT_MODELS and self.model in TOKEN_MODELS):
             raise ValueError(
                 "kind shortlist is for the embedded model: take exact, plaid, or retrieve type dense with "
                 "many candidates"
@@ -95,6 +95,11 @@ class ColbertIndexRetriever:
         return PlaidIndex(self.store, settings, self.resources.compute, revision)
 
     @property
+    def _clustered(self) -> bool:
+        """Whether a PLAID index is searched: the kind is that, and the corpus large enough."""
+        return self.settings.kind == "plaid" and not self.plaid.too_small
+
+    @property
     def stores(self) -> Sequence[PassageStore]:
         return [self.store, self.dense] if self.settings.kind == "shortlist" else [self.store]
 
@@ -111,7 +116,7 @@ class ColbertIndexRetriever:
 
     def search_batch(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         self.prepare()
-        if self.settings.kind == "plaid":
+        if self._clustered:
             return [self._plaid(query, k) for query in queries]
         if self.settings.kind == "shortlist":
             return [self._shortlist(query, k) for query in queries]
@@ -122,13 +127,10 @@ class ColbertIndexRetriever:
 
     def _exact(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         questions = self.store.encoder.encode_queries(queries)
-        rowids, scores = self.exact.scores(questions, self.resources.allowed())
-        found = []
-        for column in scores.T:
-            places = best(column, k)
-            keys = [rowids[place] for place in places]
-            found.append(hits(self.resources.corpus, keys, column[places].tolist(), self.stage))
-        return found
+        return [
+            hits(self.resources.corpus, rowids, scores, self.stage)
+            for rowids, scores in self.exact.search(questions, k, self.resources.allowed())
+        ]
 
     def _shortlist(self, query: str, k: int) -> list[Hit]:
         matrix = self.dense.matrix()
@@ -151,14 +153,14 @@ class ColbertIndexRetriever:
 
         self.prepare()
         found = stored_matches(self.stage, self.store, query, [hit.passage for hit in hits])
-        if self.settings.kind == "plaid":
+        if self._clustered:
             found = [
                 noted(matches, hit.scores.get(self.stage)) for matches, hit in zip(found, hits, strict=True)
             ]
         return [*found]
 
     def prepare(self) -> None:
-        if self.settings.kind == "plaid":
+        if self._clustered:
             self.plaid.check()
             return
         self.store.complete()
@@ -166,14 +168,19 @@ class ColbertIndexRetriever:
             self.dense.complete()
 
     def missing(self) -> int:
-        if self.settings.kind == "plaid":
+        if self._clustered:
             return self.plaid.missing()
         short = self.dense.missing() if self.settings.kind == "shortlist" else 0
         return max(self.store.missing(), short)
 
     def build(self, on_passages: Callable[[int, int], None] = lambda done, total: None) -> int:
         if self.settings.kind == "shortlist":
-            # One pass gives both; then those that had token vectors already.
-            return self.store.build(on_passages, beside=self.dense) + self.dense.build(on_passages)
+            # One pass may give both; then those that have token vectors already.
+            beside = self.dense if self.dense.comes_with(self.store.encoder) else None
+            return max(self.store.build(on_passages, beside=beside), self.dense.build(on_passages))
         encoded = self.store.build(on_passages)
-        return self.plaid.build() if self.settings.kind == "plaid" else encoded
+        if self._clustered:
+            return self.plaid.build()
+        if self.settings.kind == "plaid":
+            self.plaid.forget()
+        return encoded

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from ragqa.encoders.embedded.minilm import CHECKPOINTS
+from ragqa.encoders.embedded.catalogue import TEXT_MODELS
 from ragqa.encoders.embedder import EmbedderSettings
 from ragqa.index.dense_store import DENSE_CODEC, Codec, DenseStore
 from ragqa.index.passage_store import PassageStore
@@ -38,7 +38,7 @@ class DenseRetriever:
 
     @classmethod
     def shares(cls, settings: DenseSettings) -> bool:
-        return settings.model in CHECKPOINTS
+        return settings.model in TEXT_MODELS
 
     @cached_property
     def store(self) -> DenseStore:

@@ -10,14 +10,13 @@ import pytest
 from ragqa.answer import answerable
 from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score
 from ragqa.answer.evidence import EvidenceReader
-from ragqa.encoders.embedded import minilm
-from ragqa.encoders.embedded.minilm import FITTED
-from ragqa.encoders.tokens import Vectors
-from ragqa.matching.encoded import EncodedText
+from ragqa.encoders.embedded.colbert_small import COLBERT_SMALL
+from ragqa.encoders.embedded.vocabulary import tokenizer
+from ragqa.matching.encoded import EncodedText, encoded_question
 from ragqa.pipeline import Pipeline
 
-answerability = partial(answerable.answerability, fitted=FITTED)
-signals = partial(answerable.signals, fitted=FITTED)
+answerability = partial(answerable.answerability, fitted=COLBERT_SMALL.fitted)
+signals = partial(answerable.signals, fitted=COLBERT_SMALL.fitted)
 
 
 @pytest.fixture(params=["default", "fts"])
@@ -29,8 +28,8 @@ def pipeline(request: pytest.FixtureRequest, db: Path) -> Iterator[Pipeline]:
 
 def judged(pipeline: Pipeline, question: str, reader: EvidenceReader | None = None) -> float:
     reader = reader or EvidenceReader(lambda: pipeline.check_source)
-    (query,) = pipeline.check_source.encoder.encode_queries([question])
-    return answerability(question, query, hits_evidence(reader, pipeline.search(question).hits))
+    encoded = encoded_question(pipeline.check_source.encoder, question)
+    return answerability(encoded, hits_evidence(reader, pipeline.search(question).hits))
 
 
 def holding(*rows: Sequence[float]) -> EncodedText:
@@ -38,16 +37,18 @@ def holding(*rows: Sequence[float]) -> EncodedText:
     return EncodedText("text", np.array(rows, np.float32), np.zeros((len(rows), 2), np.int32))
 
 
-def one_vector_each(question: str) -> Vectors:
+def one_vector_each(question: str) -> EncodedText:
     """Return a question of which each token has a vector of its own, with nothing of the others in it."""
-    return np.eye(len(minilm.tokenizer().encode(question).ids), dtype=np.float32)
+    encoded = tokenizer().encode(question)
+    spans = np.array(encoded.offsets, np.int32).reshape(-1, 2)
+    return EncodedText(question, np.eye(len(encoded.ids), dtype=np.float32), spans)
 
 
 @pytest.mark.parametrize(
     "question", ["How warm is green tea steeped?", "what mends a flat tyre", "when to water tomatoes"]
 )
 def test_a_question_that_a_passage_answers_is_answerable(pipeline: Pipeline, question: str) -> None:
-    assert judged(pipeline, question) > FITTED.refuse_below
+    assert judged(pipeline, question) > COLBERT_SMALL.fitted.refuse_below
 
 
 @pytest.mark.parametrize(
@@ -55,33 +56,33 @@ def test_a_question_that_a_passage_answers_is_answerable(pipeline: Pipeline, que
 )
 def test_one_that_shares_a_word_with_a_passage_is_not(pipeline: Pipeline, question: str) -> None:
     assert pipeline.search(question).hits
-    assert judged(pipeline, question) < FITTED.refuse_below
+    assert judged(pipeline, question) < COLBERT_SMALL.fitted.refuse_below
 
 
 def test_nothing_found_answers_nothing() -> None:
-    assert answerability("tea", one_vector_each("tea"), []) == 0.0
+    assert answerability(one_vector_each("tea"), []) == 0.0
     empty = EncodedText("", np.zeros((0, 3), np.float32), np.zeros((0, 2), np.int32))
-    assert answerability("tea", one_vector_each("tea"), [empty]) == 0.0
-    assert answerability("", np.zeros((0, 3), np.float32), [holding([1, 0, 0])]) == 0.0
+    assert answerability(one_vector_each("tea"), [empty]) == 0.0
+    assert answerability(empty, [holding([1, 0, 0])]) == 0.0
 
 
 def test_signals_as_worked_out_by_hand() -> None:
     # Two vectors for three tokens: of another encoder, so that each counts the same.
-    query = np.eye(2, dtype=np.float32)
-    found = signals("tea", query, [holding([0.5, 0], [0.25, 0.5]), holding([1, 0.5])])
+    query = EncodedText("tea", np.eye(2, dtype=np.float32), np.array([[0, 1], [1, 3]], np.int32))
+    found = signals(query, [holding([0.5, 0], [0.25, 0.5]), holding([1, 0.5])])
     assert found is not None
     assert found.match == pytest.approx(0.75)
     # The other passage is 0.25 behind, and eight places are empty.
-    assert found.lead == pytest.approx((0.25 + 8 * FITTED.typical_lead) / 9)
+    assert found.lead == pytest.approx((0.25 + 8 * COLBERT_SMALL.fitted.typical_lead) / 9)
 
 
 def test_a_rare_word_counts_more_than_a_frequent_one() -> None:
     question = "the asteroid"
     query = one_vector_each(question)
-    start, the, rare, end = query
+    start, the, rare, end = query.vectors
     matches = []
     for vector in (start, the, rare, end):
-        found = signals(question, query, [holding(vector)])
+        found = signals(query, [holding(vector)])
         assert found is not None
         matches.append(found.match)
     assert matches[0] == matches[3] == 0
@@ -93,10 +94,10 @@ def test_the_order_of_passages_does_not_count_and_only_so_many_are_read() -> Non
     question = "green tea"
     query = one_vector_each(question)
     found = [holding([0.1 * n, 0.2, 0.05 * n, 0.3]) for n in range(PASSAGES)]
-    value = answerability(question, query, found)
-    assert answerability(question, query, found[::-1]) == pytest.approx(value)
-    assert answerability(question, query, [*found, holding([1, 1, 1, 1])]) == value
-    assert answerability(question, query, [holding([1, 1, 1, 1]), *found]) > value
+    value = answerability(query, found)
+    assert answerability(query, found[::-1]) == pytest.approx(value)
+    assert answerability(query, [*found, holding([1, 1, 1, 1])]) == value
+    assert answerability(query, [holding([1, 1, 1, 1]), *found]) > value
 
 
 def test_more_of_either_signal_is_likelier_answerable() -> None:

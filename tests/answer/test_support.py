@@ -14,7 +14,7 @@ from ragqa.answer.refusal import REFUSAL
 from ragqa.answer.sentences import answer_sentences
 from ragqa.answer.support import Source, SupportChecker
 from ragqa.encoders.device import Compute
-from ragqa.encoders.embedded.minilm import FITTED
+from ragqa.encoders.embedded.colbert_small import COLBERT_SMALL
 from ragqa.encoders.engines import load_encoder
 from ragqa.encoders.tokens import EncoderSettings, TokenEncoder
 from ragqa.matching.encoded import encoded_texts
@@ -38,7 +38,9 @@ def checker(encoder: TokenEncoder) -> SupportChecker:
     evidence = encoded_texts(encoder, [COFFEE, TEA, BICYCLE])
     titles = ("Making coffee", "Brewing tea", "Repairing a Peugeot bicycle")
     return SupportChecker(
-        [Source(*parts) for parts in zip((1, 2, 3), evidence, titles, strict=True)], encoder, FITTED
+        [Source(*parts) for parts in zip((1, 2, 3), evidence, titles, strict=True)],
+        encoder,
+        COLBERT_SMALL.fitted,
     )
 
 
@@ -144,7 +146,9 @@ def test_any_thread_may_check(checker: SupportChecker) -> None:
 
 
 def test_without_passages_nothing_is_supported(encoder: TokenEncoder) -> None:
-    checked = only(SupportChecker([], encoder, FITTED), "Green tea is steeped at 70 degrees [1].")
+    checked = only(
+        SupportChecker([], encoder, COLBERT_SMALL.fitted), "Green tea is steeped at 70 degrees [1]."
+    )
     assert (checked.verdict, checked.support, checked.best, checked.by_block) == (
         "unsupported",
         0.0,
@@ -155,7 +159,10 @@ def test_without_passages_nothing_is_supported(encoder: TokenEncoder) -> None:
 
 def test_a_passage_without_words_supports_nothing(encoder: TokenEncoder) -> None:
     sources = [Source(1, *encoded_texts(encoder, ["---"]))]
-    assert only(SupportChecker(sources, encoder, FITTED), "Green tea is steeped [1].").support < 0.5
+    assert (
+        only(SupportChecker(sources, encoder, COLBERT_SMALL.fitted), "Green tea is steeped [1].").support
+        < 0.5
+    )
 
 
 def test_what_is_cut_off_before_it_is_encoded_counts_by_its_words(encoder: TokenEncoder) -> None:
@@ -172,7 +179,7 @@ def test_what_is_cut_off_before_it_is_encoded_counts_by_its_words(encoder: Token
             return [spans[:2] for spans in encoder.document_spans(texts)]
 
     (evidence,) = encoded_texts(encoder, [TEA])
-    short = SupportChecker([Source(1, evidence)], Short(), FITTED)  # type: ignore[arg-type]
+    short = SupportChecker([Source(1, evidence)], Short(), COLBERT_SMALL.fitted)  # type: ignore[arg-type]
     assert only(short, "Green tea is steeped at 70 degrees.").verdict == "supported"
     assert only(short, "Green tea is steeped at 90 degrees.").verdict == "unsupported"
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragqa.corpus.chunking import Chunker, has_prose
-from ragqa.encoders.embedded.minilm import count_tokens
+from ragqa.encoders.embedded.vocabulary import count_tokens
 from ragqa.types import Document
 
 MARKDOWN = """# Guide

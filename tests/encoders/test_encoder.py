@@ -9,20 +9,23 @@ import pytest
 from ragqa.config import StageSettings
 from ragqa.encoders import onnx_engine, onnx_graph
 from ragqa.encoders.device import Compute, resolve_device
-from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.files import verified_weights
+from ragqa.encoders.embedded.minilm import MINILM
 from ragqa.encoders.engines import load_encoder
-from ragqa.encoders.onnx_engine import LeanEncoder, batches_by_length
+from ragqa.encoders.onnx_engine import LeanPoolingEncoder
+from ragqa.encoders.onnx_transformer import batches_by_length
 from ragqa.encoders.sentence_transformers import SentenceTransformersEncoder
 from ragqa.encoders.tokens import EncoderSettings, TokenEncoder
 from ragqa.errors import RagqaError, UsageError
 from ragqa.search.registry import check_stages
 
+LIGHT = EncoderSettings(model="embedded-light")
 TEXTS = ["Green tea, steeped at 70 degrees!", "A flat tyre is mended with a patch."]
 
 
 @pytest.fixture(scope="module")
 def encoder() -> TokenEncoder:
-    return load_encoder(EncoderSettings(model="embedded-zero-shot"), Compute("cpu"))
+    return load_encoder(LIGHT, Compute("cpu"))
 
 
 @pytest.mark.needs("torch")
@@ -30,8 +33,8 @@ def test_the_embedded_vectors_are_those_of_the_plain_transformer(encoder: TokenE
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(minilm.folder())
-    model = AutoModel.from_pretrained(minilm.folder())
+    tokenizer = AutoTokenizer.from_pretrained(verified_weights(MINILM).parent)
+    model = AutoModel.from_pretrained(verified_weights(MINILM).parent)
     for text, vectors in zip(TEXTS, encoder.encode_queries(TEXTS), strict=True):
         with torch.inference_mode():
             hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
@@ -56,9 +59,7 @@ def test_every_document_vector_knows_its_characters(encoder: TokenEncoder) -> No
 
 
 @pytest.mark.needs("torch")
-@pytest.mark.parametrize(
-    ("model", "query_tokens"), [("embedded-zero-shot", 0), ("embedded-zero-shot", 8), ("embedded-adapted", 0)]
-)
+@pytest.mark.parametrize(("model", "query_tokens"), [("embedded-light", 0), ("embedded-light", 8)])
 def test_the_lean_question_path_gives_the_engines_own_vectors(model: str, query_tokens: int) -> None:
     settings = EncoderSettings(model=model, query_tokens=query_tokens)
     lean = load_encoder(settings, Compute("cpu"))
@@ -71,27 +72,6 @@ def test_the_lean_question_path_gives_the_engines_own_vectors(model: str, query_
         np.testing.assert_array_equal(ours, theirs)
     for ours, theirs in zip(lean.query_spans(questions), engine.query_spans(questions), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.needs("torch")
-def test_both_engines_give_the_adapted_models_token_vectors_and_means() -> None:
-    settings = EncoderSettings(model="embedded-adapted")
-    lean, engine = LeanEncoder(settings), SentenceTransformersEncoder(settings, "cpu", "float32")
-    assert lean.dimensions == engine.dimensions == 256
-    for both in zip(lean.encode_documents(TEXTS), engine.encode_documents(TEXTS), strict=True):
-        np.testing.assert_allclose(*both, atol=1e-4)
-    assert lean.embed_queries(TEXTS).shape == (2, minilm.DIMENSIONS)
-    np.testing.assert_allclose(lean.embed_queries(TEXTS), engine.embed_queries(TEXTS), atol=1e-4)
-    np.testing.assert_allclose(lean.encode_both(TEXTS)[1], engine.encode_both(TEXTS)[1], atol=1e-4)
-    assert lean.embed_queries([]).shape == engine.embed_queries([]).shape
-
-
-def test_weights_that_are_not_the_official_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    minilm.verified_folder.cache_clear()
-    monkeypatch.setattr(minilm, "WEIGHTS_SHA256", "0" * 64)
-    with pytest.raises(RagqaError, match="not the official ones"):
-        minilm.verified_folder()
-    minilm.verified_folder.cache_clear()
 
 
 @pytest.mark.needs("torch")
@@ -121,7 +101,7 @@ def test_batches_hold_texts_of_like_length_and_no_more_tokens_than_asked() -> No
 
 def test_padding_leaves_the_vectors_as_they_are() -> None:
     texts = ["A flat tyre.", *TEXTS, "word " * 40, ""]
-    encoder = LeanEncoder(EncoderSettings())
+    encoder = LeanPoolingEncoder(LIGHT)
     tokens, pooled = encoder.encode_both(texts)
     for place, text in enumerate(texts):
         (alone,), mean = encoder.encode_both([text])
@@ -136,11 +116,11 @@ def test_a_faster_engine_takes_over_when_there_is_much_to_encode(monkeypatch: py
 
     def engine() -> SentenceTransformersEncoder:
         loaded.append("engine")
-        return SentenceTransformersEncoder(EncoderSettings(), "cpu")
+        return SentenceTransformersEncoder(LIGHT, "cpu")
 
     monkeypatch.setattr(onnx_engine, "WORTH_LOADING", 30)
     # A few at a time are the sentences of answers, and a long process would load it for them in the end.
-    encoder = LeanEncoder(EncoderSettings(), engine)
+    encoder = LeanPoolingEncoder(LIGHT, engine)
     for _ in range(4):
         encoder.encode_documents(TEXTS)
     assert loaded == []
@@ -153,7 +133,7 @@ def test_a_faster_engine_takes_over_when_there_is_much_to_encode(monkeypatch: py
 def test_texts_that_another_process_encodes_count_as_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_engine, "WORTH_LOADING", 10)
     monkeypatch.setattr(onnx_engine, "FEW", 1)
-    encodes, passes = LeanEncoder(EncoderSettings()), LeanEncoder(EncoderSettings())
+    encodes, passes = LeanPoolingEncoder(LIGHT), LeanPoolingEncoder(LIGHT)
     encodes.encode_documents(TEXTS)
     passes.pass_over(TEXTS)
     assert passes.encoded == encodes.encoded > onnx_engine.WORTH_LOADING
@@ -164,9 +144,11 @@ def test_a_faster_engine_is_given_many_texts_as_they_are(monkeypatch: pytest.Mon
         def encode_both(self, texts: object) -> object:
             return texts
 
+        encode_documents = encode_both
+
     monkeypatch.setattr(onnx_engine, "WORTH_LOADING", -1)
     monkeypatch.setattr(onnx_engine, "FEW", 20)
-    encoder = LeanEncoder(EncoderSettings(), Bulk)  # type: ignore[arg-type]
+    encoder = LeanPoolingEncoder(LIGHT, Bulk)  # type: ignore[arg-type]
     encoder.encode_documents(TEXTS)
     monkeypatch.setattr(encoder, "_ids", None)
     many = TEXTS * 10
@@ -176,11 +158,11 @@ def test_a_faster_engine_is_given_many_texts_as_they_are(monkeypatch: pytest.Mon
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    weights = minilm.folder() / "model.safetensors"
+    weights = verified_weights(MINILM)
     monkeypatch.setattr(onnx_graph, "user_cache_path", lambda name: tmp_path / "cache")
-    made = onnx_graph.cached_graph(weights)
+    made = onnx_graph.cached_graph(weights, MINILM)
     (kept,) = (tmp_path / "cache").iterdir()
-    assert kept.read_bytes() == made == onnx_graph.cached_graph(weights)
+    assert kept.read_bytes() == made == onnx_graph.cached_graph(weights, MINILM)
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr(onnx_graph, "user_cache_path", lambda name: tmp_path / "file" / "cache")
-    assert onnx_graph.cached_graph(weights) == made
+    assert onnx_graph.cached_graph(weights, MINILM) == made

@@ -24,6 +24,13 @@ QUESTION = "How warm is green tea steeped?"
 CONFIG = parse_config({"retrieve": {"type": "colbert-index", "kind": "plaid"}}, "colbert-plaid")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_corpora_have_clusters_too() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plaid_index, "EXACT_BELOW", 0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def built(indexed_notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus with a PLAID index; copy both before changing them."""
@@ -64,7 +71,34 @@ def test_plaid_finds_what_exact_search_finds(pipeline: Pipeline, capfd: pytest.C
 
 def test_more_than_there_is_gives_all_there_is(pipeline: Pipeline) -> None:
     total = pipeline.corpus.count("passages")
-    assert 1 <= len(pipeline.search(QUESTION, 10_000).hits) <= total
+    assert len(pipeline.search(QUESTION, 10_000).hits) == total
+
+
+@pytest.mark.parametrize("texts", [("Tea.",), ("Tea.", "Oil."), ("", "Green tea is steeped.", "A tyre")])
+def test_one_to_three_short_files_are_all_compared(
+    texts: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(plaid_index, "EXACT_BELOW", 1000)
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.md").write_text(text)
+    fill(tmp_path / "few.db", tmp_path)
+    with Pipeline.from_config(CONFIG, tmp_path / "few.db") as few:
+        build_index(few)
+        assert len(few.search(QUESTION, 300).hits) == few.corpus.count("passages") > 0
+        assert plaid_status(few.corpus) == []
+
+
+def test_a_corpus_that_became_small_loses_its_clusters(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = index_folder(pipeline)
+    monkeypatch.setattr(plaid_index, "EXACT_BELOW", 1000)
+    found = pipeline.search(QUESTION, 3).hits
+    assert found[0].passage.document_id == "tea.html"
+    build_index(pipeline)
+    assert plaid_status(pipeline.corpus) == []
+    assert not folder.exists()
 
 
 def test_a_condition_has_all_it_lets_through_compared(

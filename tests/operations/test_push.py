@@ -195,12 +195,12 @@ def test_many_rows_go_there_in_several_versions(
 def test_another_checkpoint_is_refused_and_pushed_anew(db: Path, place: str) -> None:
     report = pushed(db, place)
     with pytest.raises(RagqaError, match=r"pushed with other vectors .* --anew"):
-        pushed(db, place, "adapted")
+        pushed(db, place, "light")
     old = {**LANCE, "uri": place, "mode": "dense"}
-    new = {**old, "model": "embedded-adapted"}
+    new = {**old, "model": "embedded-light"}
     with pipeline_of(new) as pipeline, pytest.raises(RagqaError, match="was not pushed with the vectors"):
         pipeline.search("tea")
-    replaced = pushed(db, place, "adapted", anew=True)
+    replaced = pushed(db, place, "light", anew=True)
     assert replaced.added == report.added
     with pipeline_of(new) as pipeline:
         assert pipeline.search("green tea").hits[0].passage.document_id == "tea.html"

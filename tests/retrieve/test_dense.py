@@ -10,7 +10,7 @@ from ragqa.config import StageSettings, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.corpus.passages import indexed_text
 from ragqa.encoders.device import Compute
-from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.files import weights_folder
 from ragqa.encoders.embedder import EmbedderSettings, load_embedder
 from ragqa.encoders.engines import load_encoder
 from ragqa.encoders.tokens import EncoderSettings
@@ -39,12 +39,14 @@ def test_the_embedded_vectors_are_the_models_own_sentence_embeddings() -> None:
     from sentence_transformers import SentenceTransformer
 
     texts = ["Green tea, steeped at 70 degrees!", "A flat tyre.", ""]
-    expected = SentenceTransformer(str(minilm.folder()), device="cpu").encode(texts)
-    embedder = load_embedder(EmbedderSettings(), CPU)
+    expected = SentenceTransformer(str(weights_folder() / "all-MiniLM-L6-v2"), device="cpu").encode(texts)
+    embedder = load_embedder(EmbedderSettings(model="embedded-light"), CPU)
     for vectors in (embedder.embed_queries(texts[:2]), embedder.embed_documents(texts[:2])):
         cosines = (vectors * expected[:2]).sum(axis=1) / np.linalg.norm(expected[:2], axis=1)
         np.testing.assert_allclose(cosines, 1, atol=1e-4)
-    engine = load_encoder(EncoderSettings(query_tokens=511), Compute("cpu", "bfloat16"))
+    engine = load_encoder(
+        EncoderSettings(model="embedded-light", query_tokens=511), Compute("cpu", "bfloat16")
+    )
     np.testing.assert_allclose(
         engine.embed_queries(texts[:2]),  # type: ignore[attr-defined]
         embedder.embed_queries(texts[:2]),
@@ -148,12 +150,12 @@ def test_many_missing_vectors_are_refused_with_the_command(
 def test_a_model_on_disk_with_prompts_of_its_own(tmp_path: Path, db: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(minilm.folder()), device="cpu")
+    model = SentenceTransformer(str(weights_folder() / "all-MiniLM-L6-v2"), device="cpu")
     model.prompts = {"query": "question: ", "document": "passage: "}
     model.save_pretrained(str(tmp_path / "prompted"))
     stage = {"type": "dense", "model": str(tmp_path / "prompted")}
     pipeline = Pipeline.from_config(parse_config({"retrieve": stage, "dtype": "float32"}, "mine"), db)
-    with pytest.raises(RagqaError, match=r"indexed with all-MiniLM-L6-v2 .* wants .*prompted"):
+    with pytest.raises(RagqaError, match=r"indexed with bge-small-en-v1.5 .* wants .*prompted"):
         pipeline.search(QUESTION)
     build_index(pipeline)
     assert pipeline.search(QUESTION, 1).hits[0].passage.document_id == "tea.html"

@@ -24,15 +24,16 @@ GO_ON = lambda: False  # noqa: E731
 
 def test_only_what_is_safe_for_threads_is_shared() -> None:
     assert {name for name in shipped_configs() if shares(load_config(name))} == {
-        "adapted",
         "default",
         "dense",
         "fts",
         "fts-colbert",
         "hybrid",
         "hybrid-colbert",
+        "light",
         "colbert-exact",
         "colbert-shortlist",
+        "cross-encoder",
     }
     for model in ("some/checkpoint", "/a/folder"):
         stage = {"type": "dense", "model": model}

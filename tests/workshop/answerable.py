@@ -18,9 +18,10 @@ from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score, sig
 from ragqa.answer.evidence import EvidenceReader, rank_sentences
 from ragqa.cli import show
 from ragqa.cli.run import run
-from ragqa.encoders.embedded.minilm import FITTED
+from ragqa.encoders.embedded.catalogue import fitted_by_default
 from ragqa.evaluate.answers import contains_answer
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet, load_questions
+from ragqa.matching.encoded import encoded_question
 from ragqa.operations.corpus import build_index
 from ragqa.pipeline import Pipeline
 from ragqa.types import Hit
@@ -34,6 +35,9 @@ WRONG = 0.05
 CURVE = (0.02, 0.05, 0.1)
 # Enough hits that PASSAGES remain without the relevant documents.
 DEPTH = 3 * PASSAGES
+
+
+SHIPPED = fitted_by_default()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,12 @@ def _case(
     reader: EvidenceReader,
     pipeline: Pipeline,
 ) -> Case | None:
-    (query,) = pipeline.check_source.encoder.encode_queries([question])
+    query = encoded_question(pipeline.check_source.encoder, question)
     evidence = hits_evidence(reader, hits)
-    seen = signals(question, query, evidence, FITTED)
+    seen = signals(query, evidence, SHIPPED)
     if seen is None:
         return None
-    sentences = [sentence for part in evidence for sentence in rank_sentences(question, query, part)]
+    sentences = [sentence for part in evidence for sentence in rank_sentences(question, query.vectors, part)]
     best = max((sentence.score for sentence in sentences), default=0.0)
     return Case(collection, kind, fitted, seen, best)
 
@@ -201,8 +205,8 @@ def table(
     model = fit([case for case in cases if case.fitted])
     print(f"answerability={model.weights}")
     print(f"refuse_below={model.threshold}")
-    if (model.weights, model.threshold) != (FITTED.answerability, FITTED.refuse_below):
-        print(f"That is not what is shipped: {FITTED.answerability}, {FITTED.refuse_below}.")
+    if (model.weights, model.threshold) != (SHIPPED.answerability, SHIPPED.refuse_below):
+        print(f"That is not what is shipped: {SHIPPED.answerability}, {SHIPPED.refuse_below}.")
     print(f"The best sentence alone: refused below {model.sentence_threshold:.3f}.\n")
     for line in report([case for case in cases if not case.fitted], model):
         print(line)

@@ -27,7 +27,7 @@ from ragqa.types import Hit
 
 METRIC = "nDCG@10"
 STAGES = ("fts", "dense", "colbert")
-WEIGHTS = ((1, 1, 1), (1, 1, 2), (1, 1, 3), (1, 1, 4), (1, 1, 6), (1, 0, 2), (1, 0.5, 3))
+WEIGHTS = ((1, 1, 1), (1, 1, 2), (1, 2, 1), (1, 2, 2), (1, 2, 3), (1, 3, 3), (1, 3, 4), (1, 1, 4), (1, 0, 2))
 CONFIG = parse_config(
     {
         "retrieve": {"type": "hybrid", "stages": [{"type": "fts"}, {"type": "dense"}]},

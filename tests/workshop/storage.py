@@ -22,7 +22,7 @@ from ragqa.cli.run import run
 from ragqa.config import load_config
 from ragqa.corpus.passages import indexed_text
 from ragqa.encoders.device import Compute
-from ragqa.encoders.embedded.minilm import DIMENSIONS, count_tokens
+from ragqa.encoders.embedded.vocabulary import count_tokens
 from ragqa.encoders.engines import load_encoder
 from ragqa.encoders.tokens import EncoderSettings, Vectors
 from ragqa.evaluate.metrics import document_scores, ranked_documents, retrieval_measure
@@ -115,7 +115,7 @@ def read_collection(
 def compare(collection: Judged, ways: Sequence[StorageSettings] = WAYS) -> Iterator[dict[str, Any]]:
     """Yield a row per way and strategy, the unpooled float32 vectors first."""
     plain = {rowid: matrix.astype(np.float32) for rowid, matrix in collection.vectors.items()}
-    size = 4 * DIMENSIONS * sum(map(len, plain.values()))
+    size = sum(matrix.nbytes for matrix in plain.values())
     tops: dict[str, dict[str, set[int]]] = {}
     yield from _rows("float32", size, collection, _plain(plain), tops)
     pooled, factor = plain, 1.0
@@ -173,7 +173,7 @@ def _cost(strategy: str, collection: Judged, score: Scorer, tops: dict[str, set[
 def _plain(vectors: Mapping[int, Vectors]) -> Scorer:
     def score(hits: Sequence[Hit], question: Vectors) -> list[float]:
         matrices = [vectors[hit.passage.rowid] for hit in hits]
-        joined = np.concatenate([*matrices, np.zeros((0, DIMENSIONS), np.float32)])
+        joined = np.concatenate([*matrices, np.zeros((0, question.shape[1]), np.float32)])
         scores: list[float] = maxsim(question, joined, offsets_of(list(map(len, matrices)))).tolist()
         return scores
 
@@ -183,7 +183,7 @@ def _plain(vectors: Mapping[int, Vectors]) -> Scorer:
 def _packed(blobs: Mapping[int, bytes], counts: Mapping[int, int], way: StorageSettings) -> Scorer:
     def score(hits: Sequence[Hit], question: Vectors) -> list[float]:
         tokens = [counts[hit.passage.rowid] for hit in hits]
-        packed = join([blobs[hit.passage.rowid] for hit in hits], tokens, DIMENSIONS, way.codec)
+        packed = join([blobs[hit.passage.rowid] for hit in hits], tokens, question.shape[1], way.codec)
         scores: list[float] = best_of(packed.products(question), offsets_of(tokens)).sum(axis=1).tolist()
         return scores
 

@@ -25,7 +25,7 @@ from ragqa.answer.preparation import checker, scored_sentences
 from ragqa.answer.support import SUPPORTED, Features, SupportModel, verdict
 from ragqa.cli import show
 from ragqa.cli.run import run
-from ragqa.encoders.embedded.minilm import FITTED
+from ragqa.encoders.embedded.catalogue import fitted_by_default
 from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.evaluate.questions import JudgedQuestion, load_questions
 from ragqa.pipeline import Pipeline
@@ -36,7 +36,7 @@ from tests.workshop.statements import OWN_WORDS, VERBATIM, Statement, Strange, s
 SENTENCES = 2
 EXTRACTED = "answer of extractive"
 TOO_FEW = "too few statements to say"
-SHIPPED = SupportModel.of(FITTED)
+SHIPPED = SupportModel.of(fitted_by_default())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def _check(
     encoder = _Encoded(
         pipeline.check_source.encoder, list(dict.fromkeys(statement.text for statement in made))
     )
-    checking = checker(context, reader, encoder, FITTED)
+    checking = checker(context, reader, encoder, fitted_by_default())
     numbers = [block.number for block in context.blocks]
     for statement in made:
         start = time.perf_counter()

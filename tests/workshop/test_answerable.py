@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ragqa.answer.answerable import Signals
-from ragqa.encoders.embedded.minilm import FITTED
+from ragqa.encoders.embedded.catalogue import fitted_by_default
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import JudgedQuestion
 from tests.conftest import needs_sklearn
@@ -139,7 +139,10 @@ def test_the_command_prints_constants_and_a_table(
     table([f"{path}={db}"], transfer=None, sample=500, foreign=10)
     printed = capsys.readouterr().out
     assert re.match(r"answerability=\(-[\d.]+, [\d.]+, [\d.]+\)\nrefuse_below=0\.\d+\n", printed)
-    assert f"not what is shipped: {FITTED.answerability}, {FITTED.refuse_below}." in printed
+    assert (
+        f"not what is shipped: {fitted_by_default().answerability}, {fitted_by_default().refuse_below}."
+        in printed
+    )
     assert "| asked | removed (" in printed
     with pytest.raises(UsageError, match="is not QUESTIONS=CORPUS"):
         table(["asked.jsonl"])

@@ -17,4 +17,4 @@ def test_a_fusion_is_worth_what_its_order_is_worth() -> None:
     candidates = {"q": [hit("a", fts=1, dense=0, colbert=9), hit("bb", fts=2, dense=1, colbert=1)]}
     fusions = settings()
     assert fused_quality(candidates, {"q": {"bb": 1}}, fusions["scores 1:1:1"]) == 1.0
-    assert 0 < fused_quality(candidates, {"q": {"bb": 1}}, fusions["scores 1:1:3"]) < 1
+    assert 0 < fused_quality(candidates, {"q": {"bb": 1}}, fusions["scores 1:1:4"]) < 1

@@ -1,8 +1,9 @@
-"""What is known of a model that comes along: its name and hash, its sizes, and what was fitted to it."""
+"""What is known of a model that comes along: name, file and hash, sizes, and what was fitted to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,36 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedModel:
-    """A model that comes along; `name` and `weights` (SHA-256) are what an index notes of it.
+    """A model that comes along; `name`, `weights` and `projection` are what an index notes of it.
 
-    `dimensions` are those of a token vector. `adapted` says that an adapter is merged into the weights.
-    `fitted` is None for a model to whose vectors nothing was fitted: what needs that takes the default model.
+    `file` holds its weights, below the folder that the build hook fills, `weights` is that file's SHA-256.
+    A `.safetensors` file has numbers as its authors published them, an `.onnx` file has 8-bit integers as
+    its packager made them, and the graph that runs them. Every model is a BERT with `layers` layers,
+    hidden states of `hidden` numbers and the vocabulary of embedded/vocabulary.py.
+
+    `pooling` tells how a text's one vector comes of its states, None where it has none that is good for
+    anything; a question gets `query_prefix` in front. `tokens` is how many numbers a token vector has, 0
+    where the model has none; `projection` is the SHA-256 of the file with the layer that makes them of
+    hidden states, "" where those are the token vectors. `markers` are put behind [CLS] of a
+    question and of a document. `pairs`: it reads a question and a passage together and gives their score.
+    `fitted` is None where nothing was fitted to its token vectors: what needs that takes the default model.
     """
 
     name: str
+    file: str
     weights: str
-    dimensions: int
-    adapted: bool = False
+    licence: str
+    layers: int
+    hidden: int = 384
+    tokens: int = 0
+    pooling: Literal["mean", "cls"] | None = None
+    query_prefix: str = ""
+    projection: str = ""
+    markers: tuple[int, int] | None = None
+    pairs: bool = False
     fitted: Fitted | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether its weights are 8-bit integers in an ONNX file."""
+        return self.file.endswith(".onnx")

@@ -63,7 +63,7 @@ class RagatouilleEncoder:
     def query_spans(self, texts: Sequence[str]) -> list[Spans]:
         layout, tokenizer = self.layout, self.checkpoint.query_tokenizer
         own = tokenizer.query_maxlen - 1  # the marker comes in afterwards
-        limit = (layout.expansion or tokenizer.limit) if layout.exported else own
+        limit = tokenizer.limit if layout.exported else own
         result = []
         for text, matrix in zip(texts, self.encode_queries(texts), strict=True):
             prompt = layout.query_prompt or ""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import platformdirs
 
-from ragqa.encoders.embedded import minilm
-from ragqa.encoders.hub import split_revision, weights_of
+from ragqa.encoders.embedded.catalogue import TOKEN_MODELS, token_identity
+from ragqa.encoders.hub import made_by, split_revision
 from ragqa.encoders.tokens import EncoderSettings
 from ragqa.errors import RagqaError, missing_package
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 NOTE = "ragqa.json"
 METADATA = "artifact.metadata"
 # Raised with every change of what an export writes.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """A checkpoint in Stanford's layout at `path`, and how its texts become tokens.
 
-    `query_length` is where a question is cut, `expansion` the length that it is filled up to with
-    [MASK] (0: not at all), `attend` whether the model attends to those. `exported` tells that it is
-    ours: else the checkpoint's own tokenizers know all of this.
+    `query_length` is where a question is cut, `expansion` the length that it is filled up to with [MASK] (0:
+    not at all; `least`: that it may be longer than), `attend` whether the model attends to those. `exported`
+    tells that it is ours: else the checkpoint's own tokenizers know all of this.
     """
 
     path: str
@@ -50,6 +50,7 @@ class Layout:
     query_length: int = 32
     document_length: int = 180
     expansion: int = 0
+    least: bool = False
     attend: bool = False
     skiplist: tuple[int, ...] = ()
 
@@ -65,27 +66,27 @@ def stanford_layout(settings: EncoderSettings, revision: str | None = None) -> L
         raise missing_package("RAGatouille's engine", "ragatouille", "ragqa[plaid]")
     from ragqa.encoders.sentence_transformers import load_multi_vector
 
-    checkpoint = minilm.CHECKPOINTS.get(settings.model)
-    if checkpoint is not None:
-        identity = minilm.identity(settings.document_tokens, checkpoint)
-        folder = cache_folder() / f"embedded-{checkpoint.weights[:16]}-v{VERSION}"
+    known_model = TOKEN_MODELS.get(settings.model)
+    if known_model is not None:
+        identity = token_identity(known_model, settings.document_tokens)
+        own = f"{known_model.weights[:16]}{known_model.projection[:8]}"
+        folder = cache_folder() / f"embedded-{own}-v{VERSION}"
         known = read_layout(folder)
         if known is not None:
             return _with(known, folder, identity)
     model = cast(Any, load_multi_vector(settings.model, "cpu", revision))
-    if checkpoint is None:
-        weights = weights_of(model, settings.model, revision)
+    if known_model is None:
+        made = made_by(model, settings.model, revision)
         dimensions = model.encode_query("size").shape[1]
         identity = {
-            "model": settings.model,
-            "weights": weights,
+            **made,
             "document_tokens": settings.document_tokens,
             "dimensions": dimensions,
         }
-        own = _own_layout(*split_revision(settings.model, revision))
-        if own is not None:
-            return Layout(own, identity)
-        digest = hashlib.sha256(f"{settings.model} {weights}".encode()).hexdigest()[:16]
+        path = _own_layout(*split_revision(settings.model, revision))
+        if path is not None:
+            return Layout(path, identity)
+        digest = hashlib.sha256(f"{settings.model} {made['weights']}".encode()).hexdigest()[:16]
         folder = cache_folder() / f"checkpoint-{digest}-v{VERSION}"
     known = read_layout(folder) or _export(model, folder)
     return _with(known, folder, identity)
@@ -135,6 +136,7 @@ def _export(model: MultiVectorEncoder, folder: Path) -> Layout:
     backbone = transformer.auto_model
     linear = _projection(model, backbone.config.hidden_size)
     expansion = getattr(transformer, "query_expansion", None) or {}
+    least = expansion.get("strategy") == "min"
     skipped: Any = next((ids for m in model if (ids := getattr(m, "_skiplist_ids", None)) is not None), None)
     limit = int(transformer.max_seq_length)
     layout = Layout(
@@ -143,9 +145,12 @@ def _export(model: MultiVectorEncoder, folder: Path) -> Layout:
         exported=True,
         query_prompt=model.prompts.get("query") or "",
         document_prompt=model.prompts.get("document") or "",
-        query_length=int(getattr(transformer, "query_length", None) or expansion.get("length") or limit),
+        query_length=int(
+            getattr(transformer, "query_length", None) or (not least and expansion.get("length")) or limit
+        ),
         document_length=int(getattr(transformer, "document_length", None) or limit),
         expansion=int(expansion.get("length") or 0),
+        least=least,
         attend=bool(expansion.get("attend")),
         skiplist=tuple(skipped.tolist()) if skipped is not None else (),
     )
@@ -196,7 +201,12 @@ def _projection(model: MultiVectorEncoder, size: int) -> Any:
                 f"layer with {'a bias' if layer.bias is not None else activation}: use engine "
                 "sentence-transformers, and kind exact."
             )
-        linear = layer.weight.detach().float().cpu() @ linear
+        weight = layer.weight.detach().float().cpu()
+        if getattr(module, "use_residual", False):
+            # What comes in is added to what goes out, by a layer of its own where their sizes differ.
+            residual = getattr(module, "residual", None)
+            weight = weight + (torch.eye(len(weight)) if residual is None else residual.weight.detach().cpu())
+        linear = weight @ linear
     return linear.contiguous()
 
 
@@ -214,17 +224,20 @@ class QuestionTokenizer:
     ) -> Any:
         layout = self.layout
         encoded = self.tok(
-            [layout.query_prompt + text for text in batch_text],
-            padding="max_length" if layout.expansion else "longest",
-            truncation=True,
-            max_length=layout.expansion or self.limit,
-            return_tensors="pt",
+            [layout.query_prompt + text for text in batch_text], truncation=True, max_length=self.limit
         )
-        ids, mask = encoded["input_ids"], encoded["attention_mask"]
+        longest = max(map(len, encoded["input_ids"]), default=0)
+        least = min(layout.expansion, self.limit) if layout.least else self.limit
+        filled = max(least, longest) if layout.expansion else longest
+        padded = self.tok.pad(encoded, padding="max_length", max_length=filled, return_tensors="pt")
+        ids, mask = padded["input_ids"], padded["attention_mask"]
         if layout.expansion:
-            ids[mask == 0] = self.tok.mask_token_id
+            empty = mask == 0
+            # Behind the least length a shorter question of a batch has nothing.
+            empty[:, least:] = False
+            ids[empty] = self.tok.mask_token_id
             if layout.attend:
-                mask[:] = 1
+                mask[empty] = 1
         return _batches(ids, mask, bsize) if bsize else (ids, mask)
 
 

@@ -39,6 +39,9 @@ MANIFEST = "ragqa.json"
 LAYOUT = Path("colbert") / "indexes"
 # RAGatouille rebuilds smaller indexes, and those that grow by more than a twentieth, whatever is asked.
 REBUILT_BELOW, REBUILT_GROWTH = 5000, 0.05
+# Of fewer passages all are compared, in some milliseconds: k-means has too little to make clusters of (of one
+# to three short ones none), and what is found by them is less than there is.
+EXACT_BELOW = 1000
 # Bytes: what a disk has left at which writing an index to it failed for want of room.
 FULL_BELOW = 1_000_000
 # Passages whose vectors are unpacked at a time where only some may be found: 150 kB each at 100 tokens.
@@ -73,10 +76,10 @@ class PlaidIndex:
     # -- searching ----------------------------------------------------------------------------
 
     def search(self, query: str, k: int, allowed: Set[int] | None = None) -> tuple[list[int], list[float]]:
-        """Return the keys and approximate MaxSim of the `k` best passages or fewer, best first.
+        """Return the keys and approximate MaxSim of the `k` best passages, best first, or of all there are.
 
         Passages deleted since the index was made are left out. With `allowed`, the passages with these keys
-        are all compared, and no others.
+        are all compared, and no others; all are as well where the nearest clusters hold fewer than `k`.
         """
         if self._current() is None and not self.corpus.count("passages"):
             return [], []
@@ -91,7 +94,14 @@ class PlaidIndex:
         results = model.search(query, k=wanted) or []
         found = [(manifest.rowids[result["passage_id"]], float(result["score"])) for result in results]
         kept = [(rowid, score) for rowid, score in found if rowid is not None]
+        if len(kept) < min(k, len(manifest.passages()) - gone):
+            return _best_of(model, manifest, query, k, manifest.passages())
         return [rowid for rowid, _ in kept], [score for _, score in kept]
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the corpus has so few passages that all are compared, and no index is made."""
+        return self.corpus.count("passages") < EXACT_BELOW
 
     def check(self) -> None:
         """Raise RagqaError when there is no index of these vectors, or one that lacks passages."""
@@ -148,6 +158,14 @@ class PlaidIndex:
             _remove_others(root, folder.name if wanted else None)
         self._open = self._compared = None
         return len(new) + len(gone)
+
+    def forget(self) -> None:
+        """Delete the index, where the corpus has become too small for one."""
+        if self._current() is not None:
+            with self.corpus.writing():
+                self._note(None)
+                _remove_others(plaid_root(self.corpus) / LAYOUT, None)
+        self._open = self._compared = None
 
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:

@@ -16,7 +16,7 @@ from ragqa.corpus.database import Corpus
 from ragqa.corpus.ingest import ingest
 from ragqa.corpus.passages import indexed_text
 from ragqa.encoders.device import Compute
-from ragqa.encoders.embedded.minilm import count_tokens
+from ragqa.encoders.embedded.vocabulary import count_tokens
 from ragqa.encoders.ragatouille.encoder import load_model
 from ragqa.encoders.ragatouille.stanford import stanford_layout
 from ragqa.encoders.ragatouille.taming import SEARCHING, ensure_compiled

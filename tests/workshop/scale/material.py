@@ -22,7 +22,7 @@ SOURCES = (
     *("xquad_en", "faq_zoomcamp", "cranfield"),
 )
 # What makes the vectors, and how they are kept.
-MODEL = {"model": "embedded-adapted", "codec": "int2", "pool_factor": 3}
+MODEL = {"model": "embedded-light", "codec": "int2", "pool_factor": 3}
 FUSE = {"by": "scores", "weights": {"fts": 1, "dense": 1, "colbert": 2}}
 QUESTIONS = 100
 

@@ -1,0 +1,28 @@
+"""answerai-colbert-small-v1: twelve layers trained for late interaction, with a projection of ours.
+
+The file that comes along ends with the hidden states. The layer behind them, from 384 numbers to 96, was
+learned anew, so that its token vectors rank as the states do (tests/workshop/projection.py).
+"""
+
+from ragqa.encoders.embedded.description import EmbeddedModel, Fitted
+from ragqa.encoders.embedded.vocabulary import UNUSED_0, UNUSED_1
+
+COLBERT_SMALL = EmbeddedModel(
+    name="answerai-colbert-small-v1",
+    file="answerai-colbert-small-v1.onnx",
+    weights="4980983628c18e4f0a4c756114abd2d7c097c6ccad9cffc70e77302d21e05df0",
+    licence="Apache-2.0",
+    layers=12,
+    tokens=384,
+    markers=(UNUSED_0, UNUSED_1),
+    fitted=Fitted(
+        answerability=(-8.86, 12.39, 12.36),
+        refuse_below=0.3,
+        typical_lead=0.15,
+        first_word=2000,
+        support=(4.45, 1.82, -3.32, -3.74),
+        support_intercept=-2.89,
+        unrelated=0.3,
+        same=0.9,
+    ),
+)

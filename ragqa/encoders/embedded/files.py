@@ -1,0 +1,64 @@
+"""Where the files of the embedded models are, and that each is the one that it should be."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragqa.encoders.embedded.description import EmbeddedModel
+from ragqa.errors import RagqaError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Put there when ragqa is built: hatch_build.py beside it.
+FOLDER = Path(__file__).parent / "weights"
+# The layer behind the states of answerai-colbert-small-v1, learned anew by tests/workshop/projection.py.
+PROJECTION = Path(__file__).parent / "projection.npy"
+
+
+def weights_folder() -> Path:
+    """Return the folder of the models' files; raises RagqaError when they are not there."""
+    if not FOLDER.is_dir():
+        raise RagqaError(f"The embedded models are not in {FOLDER}: install ragqa anew, by pip.")
+    return FOLDER
+
+
+@cache
+def verified_weights(model: EmbeddedModel) -> Path:
+    """Return the file with a model's weights, after checking that it is the one that it should be.
+
+    Raises RagqaError when it is not there or another.
+    """
+    path = weights_folder() / model.file
+    _check(path, model.weights, f"The weights of the embedded model {model.name}")
+    return path
+
+
+@cache
+def projection(model: EmbeddedModel) -> NDArray[np.float32] | None:
+    """Return the layer that makes token vectors of hidden states, shape (hidden, tokens), or None.
+
+    Raises RagqaError when its file is not the one that it should be.
+    """
+    import numpy as np
+
+    if not model.projection:
+        return None
+    _check(PROJECTION, model.projection, f"The projection of the embedded model {model.name}")
+    return np.load(PROJECTION).astype(np.float32)
+
+
+def _check(path: Path, sha256: str, what: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RagqaError(f"{what} ({path}) cannot be read: {error.strerror}. Install ragqa anew.") from error
+    if found != sha256:
+        raise RagqaError(
+            f"{what} ({path}) are not the ones that came with ragqa (sha256 {found}): install ragqa anew."
+        )
