@@ -233,6 +233,18 @@ def test_without_network_a_model_that_is_not_there_is_a_sentence(hub: Path) -> N
         encode("acme/other")
 
 
+def test_a_model_that_needs_code_of_its_own_is_refused_in_a_sentence(checkpoint: Path) -> None:
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    config.update(model_type="jina-own", auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"})
+    path.write_text(json.dumps(config))
+    (checkpoint / "own.py").write_text("raise SystemExit('run')")
+    with pytest.raises(
+        RagqaError, match="needs Python code that comes with it, and ragqa runs no model's code"
+    ):
+        encode(str(checkpoint))
+
+
 # A file of a checkpoint, and a change of it that it can still be loaded with.
 CHANGED = {
     "1_Dense/config.json": ('"bias": false', '"bias":  false'),

@@ -66,6 +66,11 @@ def load(
             "Checkpoints of safetensors cannot."
         ) from error
     except Exception as error:  # what a broken file makes a library raise is anybody's guess
+        if "trust_remote_code" in str(error):
+            raise RagqaError(
+                f"The {what} {model} needs Python code that comes with it, and ragqa runs no model's code: "
+                "take another one."
+            ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RagqaError(f"The {what} {model} cannot be loaded: {reason}") from error
 

@@ -204,7 +204,8 @@ class LeanEmbedder(Paced):
 
     def _question_vector(self, text: str) -> Vectors:
         ids, _ = cut_at(self.model.query_prefix + text, MAX_TOKENS)
-        return _unit(self.transformer.states([ids])[0][:1])[0]
+        vector: Vectors = _unit(self.transformer.states([ids])[0][:1])[0]
+        return vector
 
 
 class LeanPairs:

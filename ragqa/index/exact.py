@@ -132,7 +132,7 @@ class ExactSearch:
         return np.concatenate([*parts, np.zeros((0, len(questions)), np.float32)])
 
     @staticmethod
-    def _again(kept: _Kept, places: Vectors, question: Vectors) -> Matrix:
+    def _again(kept: _Kept, places: Offsets, question: Vectors) -> Matrix:
         """Return the MaxSim of the passages at these places, in their order, as they are stored."""
         found, start = [], 0
         for block in kept.blocks:

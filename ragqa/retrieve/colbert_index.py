@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 # Questions whose tokens are compared with the whole corpus in one sweep.
 SWEEP = 64
+# Fewer passages are compared in some milliseconds: k-means has too little to make clusters of (of one to
+# three short passages none), and what is found by clusters is less than there is.
+EXACT_BELOW = 1000
 
 
 class ColbertIndexSettings(TokenSettings):
@@ -36,11 +39,12 @@ class ColbertIndexSettings(TokenSettings):
     `exact` compares every token vector, and sees every change at once. `shortlist` compares those of
     as many passages as it says, the ones whose embeddings are nearest to the question's; it is for the
     embedded models, which give both. `plaid` searches RAGatouille's compressed index, which
-    `ragqa index` builds; of a small corpus it compares all, as `exact` does.
+    `ragqa index` builds; in a corpus of fewer passages than `exact_below` it compares all, as `exact` does.
     """
 
     kind: Literal["exact", "shortlist", "plaid"] = "exact"
     shortlist: int = Field(default=1000, ge=10)
+    exact_below: int = Field(default=EXACT_BELOW, ge=0)
 
     @model_validator(mode="after")
     def _embeddings_for_a_shortlist(self) -> ColbertIndexSettings:
@@ -97,7 +101,9 @@ class ColbertIndexRetriever:
     @property
     def _clustered(self) -> bool:
         """Whether a PLAID index is searched: the kind is that, and the corpus large enough."""
-        return self.settings.kind == "plaid" and not self.plaid.too_small
+        if self.settings.kind != "plaid":
+            return False
+        return self.resources.corpus.count("passages") >= self.settings.exact_below
 
     @property
     def stores(self) -> Sequence[PassageStore]:

@@ -120,19 +120,17 @@ def fusion_teacher(query: str, texts: Sequence[str], hits: Sequence[Hit | None])
 
 
 def cross_encoder_teacher(pipeline: Pipeline, model: str) -> Callable[..., list[float]]:
-    """Return a teacher that is a sentence-transformers CrossEncoder, by folder or hub name."""
+    """Return a teacher that is a cross-encoder: an embedded one, or by folder or hub name."""
     from ragqa.encoders.device import Compute
-    from ragqa.rerank.cross_encoder import BATCH, CrossEncoderReranker, CrossEncoderSettings
+    from ragqa.rerank.cross_encoder import CrossEncoderReranker, CrossEncoderSettings
     from ragqa.search.contracts import Resources
 
     compute = Compute(pipeline.config.device, pipeline.config.dtype)
     resources = Resources(pipeline.corpus, compute, lambda text: None)
-    encoder = CrossEncoderReranker(CrossEncoderSettings(model=model), resources).model
+    encoder = CrossEncoderReranker(CrossEncoderSettings(model=model), resources).score
 
     def score(query: str, texts: Sequence[str], hits: Sequence[Hit | None]) -> list[float]:
-        pairs = [(query, text) for text in texts]
-        scores = encoder.predict(pairs, batch_size=BATCH, show_progress_bar=False, convert_to_tensor=True)
-        return [float(value) for value in scores.float().cpu().tolist()]
+        return encoder(query, texts)
 
     return score
 

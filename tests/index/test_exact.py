@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ragqa.config import StageSettings
+from ragqa.config import StageSettings, parse_config
 from ragqa.corpus.database import Corpus
 from ragqa.errors import UsageError
 from ragqa.index import exact as exact_module
@@ -17,6 +18,20 @@ from ragqa.retrieve.colbert_index import ColbertIndexRetriever
 from ragqa.search.registry import check_stages
 from tests.conftest import fill
 
+WORDS = [
+    "tea",
+    "coffee",
+    "bicycles",
+    "tomatoes",
+    "rivers",
+    "churches",
+    "engines",
+    "violins",
+    "glaciers",
+    "beetles",
+    "lenses",
+    "bread",
+]
 QUESTION = "How warm is green tea steeped?"
 
 
@@ -36,6 +51,34 @@ def test_every_passage_is_scored_as_reranking_scores_it(db: Path, monkeypatch: p
     for one, hits in zip(questions, stage.search_batch(questions, 3), strict=True):
         assert [hit.passage.id for hit in hits] == [hit.passage.id for hit in stage.search(one, 3)]
     pipeline.close()
+
+
+@pytest.mark.parametrize("codec", ["int8", "int4", "int2"])
+@pytest.mark.parametrize("pool_factor", [1, 2])
+def test_a_second_question_is_multiplied_in_integers_and_finds_the_same(
+    codec: Codec, pool_factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact_module, "BLOCK", 60)  # several blocks
+    lines = [f"Note {number} is about {word}." for number, word in enumerate(WORDS)]
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    fill(tmp_path / "corpus.db", tmp_path / "notes.jsonl")
+    stage = {"type": "colbert-index", "codec": codec, "pool_factor": pool_factor}
+    with Pipeline.from_config(parse_config({"retrieve": stage}, "exact"), tmp_path / "corpus.db") as pipeline:
+        build_index(pipeline)
+        first = {word: pipeline.search(f"notes about {word}", 2).hits for word in WORDS[:1]}
+        retriever = pipeline.retriever
+        assert isinstance(retriever, ColbertIndexRetriever)
+        for word in WORDS:
+            hits = pipeline.search(f"notes about {word}", 2).hits
+            assert word in hits[0].passage.text
+            (question,) = retriever.store.encoder.encode_queries([f"notes about {word}"])
+            scores = retriever.store.scores([hit.passage for hit in hits], question)
+            np.testing.assert_allclose([hit.score for hit in hits], scores, rtol=1e-5)
+            if word in first:
+                assert [hit.passage.id for hit in hits] == [hit.passage.id for hit in first[word]]
+        kept = retriever.exact._kept
+        assert kept is not None
+        assert (kept.rough is None) == (codec == "int8")
 
 
 def test_a_shortlist_is_scored_as_exact_search_scores_it(db: Path) -> None:

@@ -21,14 +21,8 @@ from tests.conftest import fill
 pytestmark = pytest.mark.needs("plaid")
 
 QUESTION = "How warm is green tea steeped?"
-CONFIG = parse_config({"retrieve": {"type": "colbert-index", "kind": "plaid"}}, "colbert-plaid")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_corpora_have_clusters_too() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plaid_index, "EXACT_BELOW", 0)
-        yield
+STAGE = {"type": "colbert-index", "kind": "plaid", "exact_below": 0}
+CONFIG = parse_config({"retrieve": STAGE}, "colbert-plaid")
 
 
 @pytest.fixture(scope="module")
@@ -75,29 +69,22 @@ def test_more_than_there_is_gives_all_there_is(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("texts", [("Tea.",), ("Tea.", "Oil."), ("", "Green tea is steeped.", "A tyre")])
-def test_one_to_three_short_files_are_all_compared(
-    texts: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    monkeypatch.setattr(plaid_index, "EXACT_BELOW", 1000)
+def test_one_to_three_short_files_are_all_compared(texts: tuple[str, ...], tmp_path: Path) -> None:
     for number, text in enumerate(texts):
         (tmp_path / f"{number}.md").write_text(text)
     fill(tmp_path / "few.db", tmp_path)
-    with Pipeline.from_config(CONFIG, tmp_path / "few.db") as few:
+    with Pipeline.from_config("colbert-plaid", tmp_path / "few.db") as few:
         build_index(few)
         assert len(few.search(QUESTION, 300).hits) == few.corpus.count("passages") > 0
         assert plaid_status(few.corpus) == []
 
 
-def test_a_corpus_that_became_small_loses_its_clusters(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corpus_that_became_small_loses_its_clusters(pipeline: Pipeline) -> None:
     folder = index_folder(pipeline)
-    monkeypatch.setattr(plaid_index, "EXACT_BELOW", 1000)
-    found = pipeline.search(QUESTION, 3).hits
-    assert found[0].passage.document_id == "tea.html"
-    build_index(pipeline)
-    assert plaid_status(pipeline.corpus) == []
+    with Pipeline.from_config("colbert-plaid", pipeline.corpus.path) as small:
+        assert small.search(QUESTION, 3).hits[0].passage.document_id == "tea.html"
+        build_index(small)
+        assert plaid_status(small.corpus) == []
     assert not folder.exists()
 
 
@@ -179,7 +166,7 @@ def test_without_an_index_the_command_is_named(db: Path) -> None:
 
 
 def test_an_index_of_another_model_is_not_searched(pipeline: Pipeline) -> None:
-    other = parse_config({"retrieve": {"type": "colbert-index", "kind": "plaid", "codec": "int8"}}, "int8")
+    other = parse_config({"retrieve": {**STAGE, "codec": "int8"}}, "int8")
     with Corpus.open(pipeline.corpus.path) as corpus, pytest.raises(RagqaError, match="no PLAID index"):
         Pipeline(other, corpus).search(QUESTION)
     manifest = index_folder(pipeline) / "ragqa.json"

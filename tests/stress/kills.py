@@ -43,7 +43,7 @@ CASES = (
     Case("migration", "old", ("status", "--db", "c.db"), 2),
     Case("eval run", "indexed", (*EVAL, "--runs", "runs.db", "--db", "c.db"), 3),
 )
-PLAID = Case("index, PLAID", "indexed", ("index", "-c", "colbert-plaid", "--db", "c.db"))
+PLAID = Case("index, PLAID", "indexed", ("index", "-c", "plaid.yaml", "--db", "c.db"))
 
 
 @dataclass

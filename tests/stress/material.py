@@ -88,6 +88,9 @@ class Yard:
         shipped = ROOT / "configs" / "default.yaml"
         exact = shipped.read_text(encoding="utf-8") + "dtype: float32\n"
         (self.work / "exact.yaml").write_text(exact, encoding="utf-8")
+        # However few passages there are.
+        plaid = (ROOT / "configs" / "colbert-plaid.yaml").read_text(encoding="utf-8") + "  exact_below: 0\n"
+        (self.work / "plaid.yaml").write_text(plaid, encoding="utf-8")
         small = "retrieve:\n  type: fts\nchunk:\n  tokens: 60\n  overlap: 10\n"
         (self.work / "small.yaml").write_text(small, encoding="utf-8")
 

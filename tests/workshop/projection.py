@@ -103,7 +103,8 @@ def axes(matrices: Sequence[Tensor], dimensions: int) -> Tensor:
 
     sample = torch.cat(list(matrices)).float()
     _, vectors = torch.linalg.eigh(sample.T @ sample / len(sample))
-    return vectors[:, -dimensions:].clone()
+    first: Tensor = vectors[:, -dimensions:].clone()
+    return first
 
 
 def learn(
@@ -131,11 +132,13 @@ def learn(
             teacher = _centred(_best(documents, queries, lengths))
         student = scale * _centred(_best(normalize(documents @ layer), normalize(queries @ layer), lengths))
         each = ((student - teacher) ** 2).mean()
-        sums = [torch.stack([part.sum(1) for part in both.split(tokens, 1)]) for both in (student, teacher)]
+        sums = [
+            torch.stack([part.sum(1) for part in torch.split(both, tokens, 1)]) for both in (student, teacher)
+        ]
         whole = ((sums[0] - sums[1]) ** 2).mean()
         loss = each + whole / (sum(tokens) / len(tokens))
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
         yield step, float(each / teacher.var()), float(whole / sums[1].var()), layer
@@ -146,7 +149,7 @@ def _best(documents: Tensor, queries: Tensor, lengths: Sequence[int]) -> Tensor:
     import torch
 
     products = (documents.bfloat16() @ queries.bfloat16().T).float()
-    return torch.stack([part.max(0).values for part in products.split(list(lengths))])
+    return torch.stack([part.max(0).values for part in torch.split(products, list(lengths))])
 
 
 def _centred(best: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ def projection(model: EmbeddedModel) -> NDArray[np.float32] | None:
     if not model.projection:
         return None
     _check(PROJECTION, model.projection, f"The projection of the embedded model {model.name}")
-    return np.load(PROJECTION).astype(np.float32)
+    layer: NDArray[np.float32] = np.load(PROJECTION).astype(np.float32)
+    return layer
 
 
 def _check(path: Path, sha256: str, what: str) -> None:

@@ -39,9 +39,6 @@ MANIFEST = "ragqa.json"
 LAYOUT = Path("colbert") / "indexes"
 # RAGatouille rebuilds smaller indexes, and those that grow by more than a twentieth, whatever is asked.
 REBUILT_BELOW, REBUILT_GROWTH = 5000, 0.05
-# Of fewer passages all are compared, in some milliseconds: k-means has too little to make clusters of (of one
-# to three short ones none), and what is found by them is less than there is.
-EXACT_BELOW = 1000
 # Bytes: what a disk has left at which writing an index to it failed for want of room.
 FULL_BELOW = 1_000_000
 # Passages whose vectors are unpacked at a time where only some may be found: 150 kB each at 100 tokens.
@@ -97,11 +94,6 @@ class PlaidIndex:
         if len(kept) < min(k, len(manifest.passages()) - gone):
             return _best_of(model, manifest, query, k, manifest.passages())
         return [rowid for rowid, _ in kept], [score for _, score in kept]
-
-    @property
-    def too_small(self) -> bool:
-        """Whether the corpus has so few passages that all are compared, and no index is made."""
-        return self.corpus.count("passages") < EXACT_BELOW
 
     def check(self) -> None:
         """Raise RagqaError when there is no index of these vectors, or one that lacks passages."""

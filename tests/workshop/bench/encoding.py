@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from ragqa.corpus.passages import indexed_text
 from ragqa.encoders.device import Compute
-from ragqa.encoders.embedded import minilm
+from ragqa.encoders.embedded.colbert_small import COLBERT_SMALL
+from ragqa.encoders.embedded.vocabulary import MAX_TOKENS, count_tokens
 from ragqa.encoders.engines import load_encoder
-from ragqa.encoders.onnx_graph import LAYERS
 from ragqa.encoders.tokens import EncoderSettings
+from ragqa.encoders.unpacked import checkpoint_folder
 from tests.workshop.bench.late_interaction import all_passages, opened
 from tests.workshop.bench.material import Material
 from tests.workshop.bench.measure import Row, matmul_flops, paired
@@ -31,8 +32,8 @@ def encoder(material: Material) -> Iterator[Row]:
         step = max(len(passages) // PASSAGES, 1)
         texts = [indexed_text(passage)[0] for passage in passages[::step][:PASSAGES]]
     ours = load_encoder(EncoderSettings(), Compute())
-    tokenizer = AutoTokenizer.from_pretrained(minilm.verified_folder())
-    model = AutoModel.from_pretrained(minilm.verified_folder(), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint_folder(COLBERT_SMALL))
+    model = AutoModel.from_pretrained(checkpoint_folder(COLBERT_SMALL), dtype=torch.float32).eval()
 
     def theirs(number: int) -> None:
         for start in range(0, len(texts), BATCH):
@@ -47,7 +48,7 @@ def encoder(material: Material) -> Iterator[Row]:
                 model(**batch)
 
     times = paired(lambda number: ours.encode_documents(texts), theirs, PAIRS)
-    lengths = [min(minilm.count_tokens(text) + 2, minilm.MAX_TOKENS) for text in texts]
+    lengths = [min(count_tokens(text) + 3, MAX_TOKENS) for text in texts]
     rate = sum(lengths) / times.ours_s
     yield Row(
         work="encode passages, tokens",
@@ -77,6 +78,8 @@ def encoder_flops(lengths: list[int]) -> int:
 
     Every weight is used once per token; every token meets every other twice, in scores and in sums.
     """
-    width = minilm.DIMENSIONS
+    width = COLBERT_SMALL.hidden
     weights = SQUARES * width * width
-    return sum(LAYERS * (2 * weights * length + 4 * width * length * length) for length in lengths)
+    return sum(
+        COLBERT_SMALL.layers * (2 * weights * length + 4 * width * length * length) for length in lengths
+    )
