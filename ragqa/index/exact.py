@@ -2,9 +2,9 @@
 
 The rule. All vectors are in memory, packed, in blocks of passages, and a question is multiplied with each.
 From the second question on (a process that is asked once has no use for it) the blocks are unpacked to a
-byte a dimension and multiplied in integers; the best AGAIN times as many passages as are wanted, by what
-that gives, are scored again as they are stored. So the order and the scores are those of the stored vectors,
-but for a passage that the rounding of the question moved from the first k to behind AGAIN times k.
+byte a dimension and multiplied in integers; of what that puts first, MORE passages more than are wanted are
+scored again as they are stored. So the order and the scores are those of the stored vectors, but for a
+passage that the rounding of the question moved from the first k to behind k + MORE.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ BLOCK = 65536
 # So many vectors may be unpacked, a byte a dimension: those of 30,000 passages or so, 400 MB at 96
 # dimensions.
 UNPACKED = 4_000_000
-# Passages that are scored again, for each that is wanted.
-AGAIN = 4
+# Passages that are scored again besides those that are wanted.
+MORE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class ExactSearch:
         rough = self._scores(kept, questions, kept.rough)
         found = []
         for question, column in zip(questions, rough.T, strict=True):
-            places_again = np.sort(np.array(best(column, AGAIN * k), np.int64))
+            places_again = np.sort(np.array(best(column, k + MORE), np.int64))
             exact = self._again(kept, places_again, question)
             order = best(exact, k)
             found.append((rowids[places_again[order]].tolist(), exact[order].tolist()))
@@ -104,7 +104,7 @@ class ExactSearch:
     def _may_be_rough(kept: _Kept, passages: int, k: int) -> bool:
         vectors = sum(len(block.vectors.scales) for block in kept.blocks)
         whole = any(block.vectors.codec == "int8" for block in kept.blocks)
-        return kept.asked and not whole and vectors <= UNPACKED and AGAIN * k < passages
+        return kept.asked and not whole and vectors <= UNPACKED and k + MORE < passages
 
     def _scores(
         self, kept: _Kept, questions: Sequence[Vectors], rough: Sequence[RoughProducts] | None = None

@@ -59,17 +59,20 @@ def test_a_second_question_is_multiplied_in_integers_and_finds_the_same(
     codec: Codec, pool_factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exact_module, "BLOCK", 60)  # several blocks
+    monkeypatch.setattr(exact_module, "MORE", 4)
     lines = [f"Note {number} is about {word}." for number, word in enumerate(WORDS)]
-    (tmp_path / "notes.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    (tmp_path / "notes.jsonl").write_text(
+        "".join(json.dumps({"id": line, "text": line}) + "\n" for line in lines)
+    )
     fill(tmp_path / "corpus.db", tmp_path / "notes.jsonl")
     stage = {"type": "colbert-index", "codec": codec, "pool_factor": pool_factor}
     with Pipeline.from_config(parse_config({"retrieve": stage}, "exact"), tmp_path / "corpus.db") as pipeline:
         build_index(pipeline)
-        first = {word: pipeline.search(f"notes about {word}", 2).hits for word in WORDS[:1]}
         retriever = pipeline.retriever
         assert isinstance(retriever, ColbertIndexRetriever)
+        first = {word: retriever.search(f"notes about {word}", 2) for word in WORDS[:1]}
         for word in WORDS:
-            hits = pipeline.search(f"notes about {word}", 2).hits
+            hits = retriever.search(f"notes about {word}", 2)
             assert word in hits[0].passage.text
             (question,) = retriever.store.encoder.encode_queries([f"notes about {word}"])
             scores = retriever.store.scores([hit.passage for hit in hits], question)

@@ -229,7 +229,7 @@ def test_a_killed_build_leaves_the_index_before_it_in_use(
 def test_status_shows_files_and_tensor_shapes(pipeline: Pipeline) -> None:
     (index,) = plaid_status(pipeline.corpus, files=True)
     shapes = {file["name"]: file["tensors"] for file in index["files"]}
-    assert shapes["centroids.pt"][0].endswith(", 384]")
+    assert shapes["centroids.pt"][0].endswith(", 96]")
     assert index["passages"] == pipeline.corpus.count("passages")
     assert index["bytes"] == sum(file["bytes"] for file in index["files"])
 

@@ -74,7 +74,10 @@ def leave_one_out(quality: Mapping[str, Sequence[float]], left_out: int) -> str:
 
 
 def table(
-    collections: Annotated[list[str], typer.Argument(help="FOLDER=CORPUS: a BEIR folder and its corpus.")],
+    collections: Annotated[
+        list[str], typer.Argument(help="QUESTIONS=CORPUS: a BEIR folder or file, its corpus.")
+    ],
+    sample: Annotated[int, typer.Option(help="Questions of each collection at most.")] = 500,
 ) -> None:
     """Print nDCG@10 of every setting on every collection, and what is chosen with each left out."""
     quality: dict[str, list[float]] = {name: [] for name in settings()}
@@ -82,7 +85,7 @@ def table(
     for collection in collections:
         folder, _, db = collection.partition("=")
         names.append(Path(folder).name)
-        candidates, qrels = _candidates(Path(folder), Path(db))
+        candidates, qrels = _candidates(Path(folder), Path(db), sample)
         for name, fusion in settings().items():
             quality[name].append(fused_quality(candidates, qrels, fusion))
     print(f"| {':'.join(STAGES)} | {' | '.join(names)} | mean |")
@@ -96,9 +99,9 @@ def table(
         print(f"Without {name}, {chosen} is chosen: {quality[chosen][place]:.4f} there, the best {best:.4f}.")
 
 
-def _candidates(folder: Path, db: Path) -> tuple[Candidates, Qrels]:
+def _candidates(folder: Path, db: Path, sample: int) -> tuple[Candidates, Qrels]:
     """Return the candidates of each question with their scores of all stages, and the judgements."""
-    questions = [q for q in load_questions(folder).questions if q.judged]
+    questions = [q for q in load_questions(folder).sample(sample, 0).questions if q.judged]
     pipeline = Pipeline.from_config(CONFIG, db)
     with show.progress(folder.name) as advance:
         build_index(pipeline, on_passages=advance)
