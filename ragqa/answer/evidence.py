@@ -9,7 +9,8 @@ left out. Where it fails: a sentence with all words of the question that says so
 TITLE_SHARE, DEFINITION and NEARLY were chosen on questions of XQuAD, NQ and our own notes, so that figures on
 those flatter. At a TITLE_SHARE of 1 all sentences below the right title would look
 alike, at 0 "pip install it" below "shot-scraper" would say nothing of it. DEFINITION is more than the best
-sentences commonly differ by.
+sentences commonly differ by. All three were chosen on MiniLM's cosines; those of a model that keeps
+everything nearer are spread.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from ragqa.answer.sentences import split_sentences
 from ragqa.corpus.chunking import has_prose
 from ragqa.corpus.passages import indexed_text
+from ragqa.encoders.embedded.catalogue import fitted_to
 from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.index.maxsim import best_matches, offsets_of
 from ragqa.index.token_store import TokenSource
@@ -77,8 +79,10 @@ class EvidenceReader:
 
     def rank(self, question: str, blocks: Sequence[ContextBlock]) -> list[list[Sentence]]:
         """Return the scored sentences of each block: nothing but the question is encoded."""
-        (query,) = self._source().encoder.encode_queries([question])
-        return [rank_sentences(question, query, evidence) for evidence in self.read(blocks)]
+        encoder = self._source().encoder
+        (query,) = encoder.encode_queries([question])
+        spread = spread_of(encoder)
+        return [rank_sentences(question, query, evidence, spread) for evidence in self.read(blocks)]
 
     def _load(self, passages: Sequence[Passage]) -> None:
         lacking = {passage.id: passage for passage in passages if passage.id not in self._read}
@@ -103,7 +107,14 @@ class EvidenceReader:
 def rank_texts(encoder: TokenEncoder, question: str, texts: Sequence[str]) -> list[list[Sentence]]:
     """Return the scored sentences of each text, encoding all of them now."""
     (query,) = encoder.encode_queries([question])
-    return [rank_sentences(question, query, evidence) for evidence in encoded_texts(encoder, texts)]
+    spread = spread_of(encoder)
+    return [rank_sentences(question, query, evidence, spread) for evidence in encoded_texts(encoder, texts)]
+
+
+def spread_of(encoder: TokenEncoder) -> float:
+    """Return the `spread` of an encoder's cosines (encoders/embedded/description.py); 1: none is known."""
+    fitted = fitted_to(encoder.identity)
+    return 1.0 if fitted is None else fitted.spread
 
 
 def _moved(spans: Spans, prefix: int) -> Spans:
@@ -117,7 +128,9 @@ def _moved(spans: Spans, prefix: int) -> Spans:
     return moved
 
 
-def rank_sentences(question: str, query: Vectors, evidence: EncodedText) -> list[Sentence]:
+def rank_sentences(
+    question: str, query: Vectors, evidence: EncodedText, spread: float = 1.0
+) -> list[Sentence]:
     """Score the sentences of a text against the encoded question, shape (tokens, dimensions).
 
     The words of the title count, at TITLE_SHARE, as said in each sentence, because a sentence seldom
@@ -131,20 +144,26 @@ def rank_sentences(question: str, query: Vectors, evidence: EncodedText) -> list
         if has_prose(text[start:end]) and not echoes(text[start:end], question)
     ]
     title = query @ vectors[spans[:, 0] == TITLE].T
-    floor = TITLE_SHARE * title.max(axis=1, initial=0.0)
+    floor = TITLE_SHARE * _spread(title.max(axis=1, initial=-1.0), spread)
     rows = [
         np.flatnonzero((spans[:, 0] >= start) & (spans[:, 1] <= end) & (spans[:, 1] > 0))
         for start, end in sentences
     ]
     offsets = offsets_of([len(row) for row in rows])
     gathered = vectors[np.concatenate(rows)] if rows else vectors[:0]
-    matches = np.maximum(best_matches(query, gathered, offsets), floor)
+    matches = np.maximum(_spread(best_matches(query, gathered, offsets), spread), floor)
     scores = matches.sum(axis=1) / max(len(query), 1)
     subject = subject_of(question)
     return [
         Sentence(start, end, text[start:end], float(score) + _definition(text[start:end], subject))
         for (start, end), score in zip(sentences, scores, strict=True)
     ]
+
+
+def _spread(cosines: Vectors, spread: float) -> Vectors:
+    """Return cosines as those of MiniLM would be, none below 0."""
+    similarities: Vectors = np.maximum(1 - spread * (1 - cosines), 0)
+    return similarities
 
 
 def _definition(sentence: str, subject: str | None) -> float:

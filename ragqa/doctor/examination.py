@@ -11,7 +11,7 @@ from typing import Any
 from ragqa.config import load_config, shipped_configs
 from ragqa.corpus.database import Corpus
 from ragqa.doctor.extras import extras
-from ragqa.encoders.device import available_devices, has_bfloat16, has_torch, may_have_accelerator
+from ragqa.encoders.device import available_devices, has_torch, may_have_accelerator
 from ragqa.encoders.embedded.catalogue import MODELS
 from ragqa.encoders.embedded.files import projection, verified_weights
 from ragqa.errors import RagqaError
@@ -67,10 +67,9 @@ def examine(db: Path | None, *, offline: bool = False) -> dict[str, Any]:
 
 def _hints() -> list[str]:
     """Return what would make this machine faster."""
-    if has_torch() or not (has_bfloat16() or may_have_accelerator()):
+    if has_torch() or not may_have_accelerator():
         return []
-    there = "a GPU may be here" if may_have_accelerator() else "this processor multiplies bfloat16"
-    return [f"To index faster, since {there}: pip install 'ragqa[torch]'"]
+    return ["To index faster, since a GPU may be here: pip install 'ragqa[torch]'"]
 
 
 def _check_shipped(problems: list[str]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from ragqa.encoders.tokens import Spans
 from ragqa.index.maxsim import Matrix, offsets_of
 from ragqa.index.token_store import TokenStore
+from ragqa.language.stopwords import ENGLISH
 from ragqa.matching.encoded import EncodedText, encoded_passages, encoded_question
 from ragqa.matching.words import cut, is_lexical, units
 from ragqa.types import Matches, Passage, QueryMatch, QueryWord, Span, WordMatch
@@ -99,11 +100,16 @@ class _Document:
         self.similarities = np.stack(means, axis=1) if means else np.zeros((len(row_of), 0), np.float32)
         telling = _telling(entries)
         shown = self.similarities[:-1][:, telling]
+        # Where the question has words that mean something, those of a passage that do not are not shown: a
+        # model that was trained for late interaction gives each of them something of its sentence.
+        meant = any(_means(entries[place].word.text) for place in telling)
+        words = (self.text[slice(*self.words[number])] for number in self.numbers)
+        self.shown = np.array([not meant or _means(word) for word in words], np.float32)
         self.best_query = [telling[place] for place in shown.argmax(axis=1)] if telling else []
         self.best_similarity = shown.max(axis=1) if telling else np.zeros(0, np.float32)
 
     def matches(self, stage: str, strengths: Matrix) -> Matches:
-        rows = zip(self.numbers, self.best_similarity, strengths, self.best_query, strict=False)
+        rows = zip(self.numbers, self.best_similarity, strengths * self.shown, self.best_query, strict=False)
         return Matches(
             stage=stage,
             total=sum(self.shares),
@@ -137,10 +143,19 @@ class _Document:
 
 
 def _telling(entries: Sequence[_Entry]) -> list[int]:
-    """Return the places of the entries that words of a passage are shown by: words, else marks, else all."""
-    lexical = [place for place, entry in enumerate(entries) if entry.word.end and is_lexical(entry.word.text)]
+    """Return the places of the entries that words of a passage are shown by.
+
+    Words that mean something, else words, else marks, else all.
+    """
     said = [place for place, entry in enumerate(entries) if entry.word.end]
-    return lexical or said or list(range(len(entries)))
+    lexical = [place for place in said if is_lexical(entries[place].word.text)]
+    telling = [place for place in lexical if _means(entries[place].word.text)]
+    return telling or lexical or said or list(range(len(entries)))
+
+
+def _means(word: str) -> bool:
+    """Tell whether a word means something by itself: stop words and marks do not."""
+    return is_lexical(word) and word.casefold() not in ENGLISH
 
 
 def _strengths(similarities: Matrix) -> Matrix:

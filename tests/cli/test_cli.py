@@ -181,7 +181,11 @@ BAD_INPUT: list[Any] = [
     (["search", "x", "--db", "none.db"], 1, "There is no corpus at none.db yet: ragqa ingest SOURCE"),
     (["ask", " \n"], 2, "The question is empty."),
     (["ask", "a" * 100_000], 2, "The question is 100,000 characters long; at most 10,000 are read."),
-    (["ask", "x", "-c", "nonsense"], 2, "There is no config 'nonsense'. Known: colbert-exact"),
+    (
+        ["ask", "x", "-c", "nonsense"],
+        2,
+        "There is no config 'nonsense'. Known: answerai-colbert-small, colbert-exact",
+    ),
     (["ask", "x", "-c", "none.yaml"], 2, "There is no config file none.yaml."),
     (["ask", "x", "-m", "extractiv"], 2, "There is no model 'extractiv'. Did you mean extractive?"),
     (["ask", "x", "-m", "gpt-4o-mini"], 1, "needs a key: No key found - add one using 'llm keys set openai'"),
@@ -209,7 +213,7 @@ BAD_INPUT: list[Any] = [
     (
         ["search", "tea", "-c", "int8.yaml"],
         1,
-        "is indexed with all-MiniLM-L6-v2 (int2, pooled by 2), and this config wants",
+        "is indexed with answerai-colbert-small-v1 (int4, pooled by 2), and this config wants",
     ),
     (["search", "tea", "-c", "small.yaml"], 2, "is cut into passages of 200 tokens"),
     (["ingest", "other.db", "--table", "nope"], 2, "other.db has no table 'nope'. Tables there: t."),

@@ -68,7 +68,7 @@ def test_json_is_the_documented_form(db: Path, ragqa: Run) -> None:
     words = found["query_words"]
     for word in words[:-1]:
         assert QUESTION[word["start"] : word["end"]] == word["text"]
-    assert words[-1] == {"text": "[2 special tokens]", "start": 0, "end": 0}
+    assert words[-1] == {"text": "[3 special tokens]", "start": 0, "end": 0}
     assert [hit["rank"] for hit in found["hits"]] == [1, 2]
     for hit in found["hits"]:
         assert hit["ranks"].keys() <= {"fts", "dense", "hybrid", "colbert", "fusion"}

@@ -155,7 +155,9 @@ def test_a_piped_context_asks_the_users_question(call: Call) -> None:
     for piped, typed in ((f"{context}Question: {QUESTION}\n", []), (context, [f"Question: {QUESTION}"])):
         arguments = ["-m", "extractive", "-o", "sentences", "1", "-n", *typed]
         answer = ClickRunner().invoke(cli, arguments, input=piped)
-        assert answer.output == "Use 60 grams of beans for one litre of water. [1]\n"
+        # Of two sentences that say the same of beans, either may be quoted; none is about a king.
+        assert answer.output.endswith("grams of beans for one litre of water. [1]\n")
+        assert "king" not in answer.output
 
 
 @pytest.mark.parametrize("options", [(), ("--no-check",), ("--explain",), ("--timings", "--strict")])

@@ -88,7 +88,7 @@ def test_best_matches_are_the_words_that_a_reader_would_name(notes_db: Path) -> 
     assert said(terms, "steeped") == "steeped"
     assert shown(best) is late
     names = [word.text for word in explained(notes_db, "default").query_words]
-    assert names == ["How", "warm", "is", "green", "tea", "steeped", "?", "[2 special tokens]"]
+    assert names == ["How", "warm", "is", "green", "tea", "steeped", "?", "[3 special tokens]"]
 
 
 def test_a_term_in_the_title_or_a_heading_alone_is_found_there(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_an_unknown_document_is_said_with_one_that_is_close(notes_db: Path, wron
 
 def test_a_question_of_punctuation_or_of_nothing_that_is_there(notes_db: Path) -> None:
     marks = explained(notes_db, "default", "?!")
-    assert [word.text for word in marks.query_words] == ["?", "!", "[2 special tokens]"]
+    assert [word.text for word in marks.query_words] == ["?", "!", "[3 special tokens]"]
     assert marks.hits[0].matches[-1].total == pytest.approx(marks.hits[0].hit.scores["colbert"], rel=1e-4)
     assert explained(notes_db, "fts", "xylophone").hits == ()
     assert explained(notes_db, "dense").hits[0].matches == ()
@@ -244,7 +244,7 @@ def test_stored_vectors_are_read_and_nothing_is_encoded_anew(
     notes_db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = Pipeline.from_config("default", notes_db)
-    monkeypatch.setattr(type(pipeline.evidence_source.encoder), "encode_both", None)
+    monkeypatch.setattr(type(pipeline.evidence_source.encoder), "encode_documents", None)
     monkeypatch.setattr(type(pipeline.evidence_source.encoder), "encode_documents", None)
     assert explain(pipeline, QUESTION).hits
     pipeline.close()

@@ -165,11 +165,16 @@ def test_a_passage_that_changed_is_encoded_again_whatever_is_kept(db: Path) -> N
 
 def test_a_corpus_indexed_with_another_model_is_refused(corpus: Corpus) -> None:
     store = TokenStore(corpus, WordLengths(), PLAIN)
-    with pytest.raises(RagqaError, match=r"indexed with all-MiniLM-L6-v2 .* wants word-lengths \(int8\)"):
+    with pytest.raises(
+        RagqaError, match=r"indexed with answerai-colbert-small-v1 .* wants word-lengths \(int8\)"
+    ):
         store.check()
     store.build()
     store.check()
-    assert [entry["model"] for entry in stored_encoders(corpus)] == ["all-MiniLM-L6-v2", "word-lengths"]
+    assert [entry["model"] for entry in stored_encoders(corpus)] == [
+        "answerai-colbert-small-v1",
+        "word-lengths",
+    ]
 
 
 def test_the_fingerprint_changes_with_all_that_decides_the_bytes(corpus: Corpus) -> None:

@@ -160,7 +160,7 @@ def test_a_model_on_disk_with_prompts_of_its_own(tmp_path: Path, db: Path) -> No
     build_index(pipeline)
     assert pipeline.search(QUESTION, 1).hits[0].passage.document_id == "tea.html"
     embedder = load_embedder(EmbedderSettings(model=str(tmp_path / "prompted")), CPU)
-    plain = load_embedder(EmbedderSettings(), CPU)
+    plain = load_embedder(EmbedderSettings(model="embedded-light"), CPU)
     np.testing.assert_allclose(
         embedder.embed_queries(["tea"]), plain.embed_queries(["question: tea"]), atol=1e-4
     )

@@ -263,9 +263,11 @@ def test_what_is_ingested_beside_a_server_never_has_it_fetch_torch(
 
     def fetches_torch(config: Config) -> bool:
         compute = Compute(config.device, config.dtype)
-        encoder = ENGINES["sentence-transformers"](EncoderSettings(), compute)
-        return not isinstance(encoder, LeanEncoder) or encoder._make_bulk is not None
+        model = config.rerank.options.get("model", "embedded")
+        encoder = ENGINES["sentence-transformers"](EncoderSettings(model=model), compute)
+        return not isinstance(encoder, LeanEncoder) or encoder._bulk is not None
 
-    assert fetches_torch(load_config("default"))
+    assert fetches_torch(load_config("light"))
+    assert not fetches_torch(load_config("default"))
     with closing(WarmLibrary(db, CONFIGS)) as engine:
         assert [name for name in CONFIGS if fetches_torch(engine.config(name))] == []

@@ -43,12 +43,11 @@ WAYS = (
     StorageSettings(codec="int8", pool_factor=1),
     StorageSettings(codec="int4", pool_factor=1),
     StorageSettings(codec="int2", pool_factor=1),
+    StorageSettings(codec="int4", pool_factor=1.5),
     StorageSettings(codec="int2", pool_factor=1.5),
     StorageSettings(codec="int4", pool_factor=2),
     StorageSettings(codec="int2", pool_factor=2),
     StorageSettings(codec="int4", pool_factor=3),
-    StorageSettings(codec="int2", pool_factor=3),
-    StorageSettings(codec="int4", pool_factor=4),
 )
 PASSAGES_AT_ONCE = 256
 TOP = 10

@@ -53,15 +53,15 @@ def rows(part: tuple[Path, Path]) -> list[dict[str, Any]]:
     return list(compare(read_collection(*part), kinds))
 
 
-def test_four_bits_rank_as_float32_does(rows: list[dict[str, Any]]) -> None:
+def test_four_bits_of_96_numbers_rank_nearly_as_float32_does(rows: list[dict[str, Any]]) -> None:
     for plain, stored in zip(rows[:2], rows[2:4], strict=True):
         assert (stored["strategy"], stored["way"]) == (plain["strategy"], "int4, pooled by 1")
-        assert stored["overlap"] >= 0.98
-        assert stored["nDCG@10"] == pytest.approx(plain["nDCG@10"], abs=0.002)
+        assert stored["overlap"] >= 0.9
+        assert stored["nDCG@10"] == pytest.approx(plain["nDCG@10"], abs=0.01)
 
 
 def test_what_is_kept_by_default_ranks_nearly_as_well(rows: list[dict[str, Any]]) -> None:
     for plain, stored in zip(rows[:2], rows[4:], strict=True):
         assert stored["strategy"] == plain["strategy"]
         assert stored["nDCG@10"] == pytest.approx(plain["nDCG@10"], abs=0.02)
-        assert stored["bytes_per_token"] <= 64
+        assert stored["bytes_per_token"] <= 24.5

@@ -25,5 +25,6 @@ COLBERT_SMALL = EmbeddedModel(
         support_intercept=-3.28,
         unrelated=0.7,
         same=0.96,
+        spread=1.6,
     ),
 )

