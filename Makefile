@@ -98,7 +98,7 @@ scale: install
 	$(BIN)/python -m tests.workshop.scale --data $(DATA) --folder .demo/scale
 
 # What every config that needs no model hub is worth on BEIR folders under DATA, any grade above 0 relevant.
-CONFIGS := fts dense hybrid fts-colbert hybrid-colbert default colbert-exact colbert-shortlist ragatouille
+CONFIGS := fts dense hybrid fts-colbert hybrid-colbert default light colbert-exact colbert-shortlist ragatouille
 quality: install
 	for name in $(COLLECTIONS); do \
 		$(BIN)/ragqa ingest $(DATA)/$$name --db .demo/$$name.db && \
