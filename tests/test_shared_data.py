@@ -107,5 +107,5 @@ def test_what_is_shot_scraper_is_answered_from_the_notes_on_it(til: Path) -> Non
     assert "shot-scraper" in answer.text.lower()
     assert answer.citations
     for citation in answer.citations:
-        assert "shot-scraper" in citation.passage.text
+        assert "shot-scraper" in citation.passage.text.lower()
     pipeline.close()
