@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ragqa.doctor.extras import USES, closure
+from ragqa.encoders.embedded.catalogue import MODELS
 from tests.conftest import write_notes
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,9 @@ def test_a_wheel_holds_what_the_package_reads(wheel: Path) -> None:
     data = [path for path in (ROOT / "ragqa").rglob("*") if path.suffix in (".html", ".js", ".css", ".svg")]
     assert len(data) > 10
     assert {str(path.relative_to(ROOT)) for path in data} <= held
-    assert "ragqa/encoders/embedded/all-MiniLM-L6-v2/model.safetensors" in held
+    weights = "ragqa/encoders/embedded/weights"
+    assert {f"{weights}/{model.file}" for model in MODELS} | {f"{weights}/NOTICE"} <= held
+    assert "ragqa/encoders/embedded/projection.npy" in held
     # The workshop, where its constants are fitted, and what builds it stay at home.
     code = {name for name in held if name.endswith(".py")}
     assert code == {str(path.relative_to(ROOT)) for path in (ROOT / "ragqa").rglob("*.py")} - {BUILD_HOOK}
@@ -149,7 +152,7 @@ def test_the_base_alone_answers_and_evaluates(base: Base, tmp_path: Path) -> Non
         (["ask", "tea", "-m", "SmolLM2"], "local"),
         (["search", "tea", "-c", "ragatouille"], "plaid"),
         (["index", "-c", "colbertv2"], "torch"),
-        (["search", "tea", "-c", "cross-encoder"], "torch"),
+        (["search", "tea", "-c", "cross.yaml"], "torch"),
         (["search", "tea", "-c", "cuda.yaml"], "torch"),
         (["search", "tea", "-c", "bfloat16.yaml"], "torch"),
         (["search", "tea", "-c", "hub.yaml"], "torch"),
@@ -165,6 +168,8 @@ def test_the_base_alone_answers_and_evaluates(base: Base, tmp_path: Path) -> Non
 def test_what_needs_an_extra_says_how_to_install_it(
     base: Base, arguments: list[str], extra: str, db: Path, tmp_path: Path
 ) -> None:
+    reranker = "{type: cross-encoder, model: acme/tiny}"
+    (tmp_path / "cross.yaml").write_text(f"retrieve: {{type: fts}}\nrerank: {reranker}")
     (tmp_path / "cuda.yaml").write_text("{retrieve: {type: dense}, device: cuda}")
     (tmp_path / "bfloat16.yaml").write_text("{retrieve: {type: dense}, dtype: bfloat16}")
     (tmp_path / "hub.yaml").write_text("retrieve: {type: dense, model: acme/tiny}")
