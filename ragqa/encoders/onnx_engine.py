@@ -251,7 +251,7 @@ def cut_at(text: str, limit: int, marker: int | None = None) -> tuple[Ids, list[
 
 def _counting(ids: Ids) -> Any:
     """Return which tokens of a document count: all but marks of punctuation."""
-    return ~np.isin(ids, list(punctuation()))
+    return ~np.isin(ids, punctuation())
 
 
 def _spans(offsets: Sequence[tuple[int, int]]) -> Spans:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ragqa.encoders.device import cores, onnx_session
 from ragqa.encoders.embedded.description import EmbeddedModel
-from ragqa.encoders.embedded.files import verified_weights
+from ragqa.encoders.embedded.files import verified_bytes, verified_weights
 from ragqa.encoders.onnx_graph import HIDDEN, IDS, LENGTHS, POSITIONS, cached_graph
 from ragqa.encoders.tokens import Vectors
 
@@ -80,7 +80,7 @@ class PackedTransformer:
     """
 
     def __init__(self, model: EmbeddedModel) -> None:
-        self._session = onnx_session(verified_weights(model).read_bytes())
+        self._session = onnx_session(verified_bytes(model))
         self._output = self._session.get_outputs()[0].name
 
     def states(self, texts: Sequence[Ids]) -> list[Vectors]:

@@ -18,7 +18,7 @@ import platformdirs
 from numpy.typing import NDArray
 
 from ragqa.encoders.embedded.description import EmbeddedModel
-from ragqa.encoders.embedded.files import verified_weights, weights_folder
+from ragqa.encoders.embedded.files import verified_bytes, verified_weights, weights_folder
 from ragqa.encoders.embedded.vocabulary import MAX_TOKENS, tokenizer
 from ragqa.encoders.onnx_graph import EPSILON, HEADS
 from ragqa.errors import RagqaError, require
@@ -59,7 +59,7 @@ def tensors(model: EmbeddedModel) -> dict[str, NDArray[np.float32]]:
     import onnx
     from onnx import numpy_helper
 
-    loaded = onnx.load_model_from_string(verified_weights(model).read_bytes())
+    loaded = onnx.load_model_from_string(verified_bytes(model))
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in loaded.graph.initializer}
     found = {
         name: array

@@ -61,6 +61,7 @@ class _Kept:
     state: tuple[int, int]
     allowed: Set[int] | None
     blocks: list[_Block]
+    rowids: Offsets
     rough: list[RoughProducts] | None = None
     asked: bool = False
 
@@ -80,7 +81,7 @@ class ExactSearch:
         With `allowed`, of the passages with these keys; the others are not even read.
         """
         kept = self._load(allowed)
-        rowids = np.array([rowid for block in kept.blocks for rowid in block.rowids], np.int64)
+        rowids = kept.rowids
         if not self._may_be_rough(kept, len(rowids), k):
             kept.asked = True
             scores = self._scores(kept, questions)
@@ -147,7 +148,9 @@ class ExactSearch:
     def _load(self, allowed: Set[int] | None) -> _Kept:
         state = self.store.corpus.state()
         if self._kept is None or self._kept.state != state or self._kept.allowed is not allowed:
-            self._kept = _Kept(state, allowed, self._read(allowed))
+            blocks = self._read(allowed)
+            rowids = np.array([rowid for block in blocks for rowid in block.rowids], np.int64)
+            self._kept = _Kept(state, allowed, blocks, rowids)
         return self._kept
 
     def _read(self, allowed: Set[int] | None) -> list[_Block]:

@@ -170,7 +170,7 @@ def command(
     bodies = [cut_at(f"{title}\n{text}", LONGEST, for_document)[0] for title, text in found]
     asked = [cut_at(question(*pair, draw), LONGEST_QUESTION, for_question)[0] for pair in found]
     passages = [
-        matrix[~np.isin(row, list(punctuation()))]
+        matrix[~np.isin(row, punctuation())]
         for row, matrix in zip(bodies, states(bodies, "passages"), strict=True)
     ]
     layer: Any = None

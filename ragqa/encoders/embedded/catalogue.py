@@ -30,14 +30,9 @@ TOKEN_MODELS = {name: model for name, models in NAMES.items() for model in model
 PAIR_MODELS = {name: model for name, models in NAMES.items() for model in models if model.pairs}
 
 
-def is_embedded(name: str) -> bool:
-    """Tell whether `name` is one of an embedded model, of whatever kind."""
-    return name in NAMES
-
-
 def check_name(name: str, known: Mapping[str, EmbeddedModel]) -> None:
     """Raise ValueError where `name` looks like an embedded model's and is none of `known`."""
-    if name not in known and (name in NAMES or name == PREFIX or name.startswith(f"{PREFIX}-")):
+    if name not in known and (name == PREFIX or name.startswith(f"{PREFIX}-")):
         raise ValueError(f"there is no embedded model {name!r} for this; there are {', '.join(known)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,18 @@ def verified_weights(model: EmbeddedModel) -> Path:
     Raises RagqaError when it is not there or another.
     """
     path = weights_folder() / model.file
-    _check(path, model.weights, f"The weights of the embedded model {model.name}")
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, _weights_of(model), error) from error
+    _compare(path, _weights_of(model), found, model.weights)
     return path
+
+
+def verified_bytes(model: EmbeddedModel) -> bytes:
+    """Return what is in the file with a model's weights, read once and checked as `verified_weights` does."""
+    return _read(weights_folder() / model.file, _weights_of(model), model.weights)
 
 
 @cache
@@ -48,17 +59,29 @@ def projection(model: EmbeddedModel) -> NDArray[np.float32] | None:
 
     if not model.projection:
         return None
-    _check(PROJECTION, model.projection, f"The projection of the embedded model {model.name}")
-    layer: NDArray[np.float32] = np.load(PROJECTION).astype(np.float32)
+    data = _read(PROJECTION, f"The projection of the embedded model {model.name}", model.projection)
+    layer: NDArray[np.float32] = np.load(BytesIO(data)).astype(np.float32)
     return layer
 
 
-def _check(path: Path, sha256: str, what: str) -> None:
+def _read(path: Path, what: str, sha256: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        data = path.read_bytes()
     except OSError as error:
-        raise RagqaError(f"{what} ({path}) cannot be read: {error.strerror}. Install ragqa anew.") from error
+        raise _unreadable(path, what, error) from error
+    _compare(path, what, hashlib.sha256(data).hexdigest(), sha256)
+    return data
+
+
+def _weights_of(model: EmbeddedModel) -> str:
+    return f"The weights of the embedded model {model.name}"
+
+
+def _unreadable(path: Path, what: str, error: OSError) -> RagqaError:
+    return RagqaError(f"{what} ({path}) cannot be read: {error.strerror}. Install ragqa anew.")
+
+
+def _compare(path: Path, what: str, found: str, sha256: str) -> None:
     if found != sha256:
         raise RagqaError(
             f"{what} ({path}) are not the ones that came with ragqa (sha256 {found}): install ragqa anew."

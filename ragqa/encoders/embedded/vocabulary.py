@@ -37,7 +37,7 @@ def count_tokens(text: str) -> int:
 
 
 @cache
-def punctuation() -> frozenset[int]:
+def punctuation() -> list[int]:
     """Return the word pieces that are one mark of punctuation: they have no vector in a document."""
     ids = (tokenizer().token_to_id(char) for char in string.punctuation)
-    return frozenset(number for number in ids if number is not None)
+    return [number for number in ids if number is not None]
