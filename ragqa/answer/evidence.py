@@ -28,7 +28,7 @@ from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.index.maxsim import best_matches, offsets_of
 from ragqa.index.token_store import TokenSource
 from ragqa.language.definitions import defines, echoes, subject_of
-from ragqa.matching.encoded import EncodedText, encoded_passages, encoded_texts
+from ragqa.matching.encoded import EncodedText, encoded_passages
 from ragqa.types import ContextBlock, Passage
 
 # A sentence is worth reading when its score is at least this share of the best one's.
@@ -102,13 +102,6 @@ class EvidenceReader:
             for part, offset in zip(parts, block.offsets, strict=True)
         ]
         return EncodedText(block.text, vectors, np.concatenate(spans))
-
-
-def rank_texts(encoder: TokenEncoder, question: str, texts: Sequence[str]) -> list[list[Sentence]]:
-    """Return the scored sentences of each text, encoding all of them now."""
-    (query,) = encoder.encode_queries([question])
-    spread = spread_of(encoder)
-    return [rank_sentences(question, query, evidence, spread) for evidence in encoded_texts(encoder, texts)]
 
 
 def spread_of(encoder: TokenEncoder) -> float:

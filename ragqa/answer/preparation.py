@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ragqa.answer.answerable import answerability, hits_evidence
 from ragqa.answer.context import Budget, assemble, assemble_sentences, whole
 from ragqa.answer.conversation import history_text
 from ragqa.answer.evidence import EvidenceReader
-from ragqa.answer.extractive import Candidate, Extractive
+from ragqa.answer.extractive import Extractive, NumberedText
 from ragqa.answer.limits import TimeLimits
 from ragqa.answer.models import ANSWER_TOKENS, CHAT_TOKENS, Fit, prepare_model
 from ragqa.answer.prompts import load_prompt, render_prompt
+from ragqa.answer.reading import PassageReader
 from ragqa.answer.request import ModelRequest
 from ragqa.answer.support import Source, SupportChecker
 from ragqa.config import Config
 from ragqa.encoders.embedded.catalogue import fitted_to
 from ragqa.encoders.embedded.description import Fitted
+from ragqa.encoders.onnx_engine import LeanPairs
 from ragqa.encoders.tokens import TokenEncoder
 from ragqa.errors import UsageError
 from ragqa.index.token_store import TokenSource
@@ -85,9 +87,8 @@ class Preparation:
             bare = render_prompt(template, result.question, "", history)
             room = _room(fitting, f"{bare.system or ''}\n{bare.text}", model.model_id)
             context = self._context(result, fitting, room, reader)
-            candidates = (
-                scored_sentences(result.question, context, reader) if isinstance(model, Extractive) else None
-            )
+            reading = PassageReader(result.question, LeanPairs)
+            read = read_context(result, context, reading) if isinstance(model, Extractive) else None
         hopeless = not context.blocks
         support = None
         if not hopeless and (check or self._config.refuse is not False):
@@ -107,7 +108,7 @@ class Preparation:
             options=options,
             timings_ms=timings,
             count=None if fitting.window is None else fitting.count,
-            candidates=candidates,
+            read=read,
             checker=support,
             conversation_id=conversation.id,
             hopeless=hopeless,
@@ -157,14 +158,13 @@ def checker(
     return SupportChecker(sources, encoder, fitted)
 
 
-def scored_sentences(question: str, context: Context, reader: EvidenceReader) -> Sequence[Candidate]:
-    """Return the sentences scored from stored vectors, so that `extractive` encodes nothing again."""
-    ranked = reader.rank(question, [whole(block) for block in context.blocks])
+def read_context(result: SearchResult, context: Context, reader: PassageReader) -> list[NumberedText]:
+    """Return what is read in the first passages of a search, as far as they are in the context."""
+    numbers = {passage.id: block.number for block in context.blocks for passage in block.passages}
+    passages = [hit.passage for hit in result.hits if hit.passage.id in numbers]
     return [
-        Candidate(block.number, sentence.text, sentence.score)
-        for block, sentences in zip(context.blocks, ranked, strict=True)
-        for sentence in sentences
-        if sentence.text in block.text
+        NumberedText(numbers[passage.id], read)
+        for passage, read in zip(passages, reader.read(passages), strict=False)
     ]
 
 

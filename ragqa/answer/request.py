@@ -22,7 +22,7 @@ from ragqa.types import Answer, Context, SearchResult
 if TYPE_CHECKING:
     import llm
 
-    from ragqa.answer.extractive import Candidate
+    from ragqa.answer.extractive import NumberedText
     from ragqa.answer.support import SupportChecker
 
 
@@ -31,9 +31,9 @@ class ModelRequest:
     """A question's search, the context made of it, and the prompt for `model`.
 
     `timings_ms` are those of the stages so far; `count` counts the model's tokens, where that is known
-    exactly; `candidates` are for `extractive` alone. With a `checker` each sentence of the answer is
-    checked. `hopeless` says that the context holds no answer: the model is not asked. `limits` are how long
-    the model may take; None: as TimeLimits has it.
+    exactly; `read` is what was read in the passages, for `extractive` alone. With a `checker` each sentence
+    of the answer is checked. `hopeless` says that the context holds no answer: the model is not asked.
+    `limits` are how long the model may take; None: as TimeLimits has it.
     """
 
     search: SearchResult
@@ -43,7 +43,7 @@ class ModelRequest:
     options: Mapping[str, Any]
     timings_ms: Mapping[str, float]
     count: Callable[[str], int] | None = None
-    candidates: Sequence[Candidate] | None = None
+    read: Sequence[NumberedText] | None = None
     checker: SupportChecker | None = None
     conversation_id: str | None = None
     hopeless: bool = False
@@ -69,7 +69,7 @@ class ModelRequest:
             yield Done(self._refusal())
             return
         if isinstance(self.model, Extractive):
-            self.model.candidates = self.candidates
+            self.model.read = self.read
         sentences = SentenceStream(self.checker) if self.checker else None
         stream = AnswerStream([block.number for block in self.context.blocks])
         start = time.perf_counter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -16,14 +17,21 @@ import numpy as np
 
 from ragqa.encoders.embedded.catalogue import (
     PAIR_MODELS,
+    PREFIX,
     TEXT_MODELS,
     TOKEN_MODELS,
     text_identity,
     token_identity,
 )
-from ragqa.encoders.embedded.files import projection
+from ragqa.encoders.embedded.files import evidence, projection
 from ragqa.encoders.embedded.vocabulary import MAX_TOKENS, punctuation, tokenizer
-from ragqa.encoders.onnx_transformer import Ids, PackedTransformer, Transformer, load_transformer
+from ragqa.encoders.onnx_transformer import (
+    Ids,
+    PackedTransformer,
+    Transformer,
+    load_ahead,
+    load_transformer,
+)
 from ragqa.encoders.tokens import (
     QUESTIONS_KEPT,
     EncoderSettings,
@@ -208,24 +216,61 @@ class LeanEmbedder(Paced):
         return vector
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a cross-encoder makes of a question and a text that it read together.
+
+    `score` is the pair's: a logit, unbounded, higher is better. `evidence` says of each token of the text how
+    much it looks like part of an answer, shape (tokens,), to be compared over all texts of a question;
+    `spans` where they stand, shape (tokens, 2): start and end in characters, both 0 for a special token.
+    """
+
+    score: float
+    evidence: Vectors
+    spans: Spans
+
+
 class LeanPairs:
     """The embedded cross-encoder on the CPU."""
 
     # Of a pair's tokens those that a question takes at most, so that something is left for the passage.
     QUESTION = 256
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str = PREFIX) -> None:
         self.model = PAIR_MODELS[name]
+
+    def load_ahead(self) -> None:
+        """Begin to load the model, and return at once."""
+        load_ahead(self.model)
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         """Return how well each text answers `question`: a logit, unbounded, higher is better.
 
         A text is cut where the pair has MAX_TOKENS tokens, a question at QUESTION.
         """
+        return self._layers.scores([(first, ids) for first, ids, _ in self._pairs(question, texts)])
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        """Return what is read in each text, cut as `scores` cuts it."""
+        return self.readings(question, texts, evidence(self.model))
+
+    def readings(self, question: str, texts: Sequence[str], weights: Vectors) -> list[Reading]:
+        """Return the same by weights of the states, and last of the score, that do not come along."""
+        pairs = self._pairs(question, texts)
+        found = self._layers.readings([(first, ids) for first, ids, _ in pairs])
+        return [
+            Reading(score, states @ weights[:-1] + weights[-1] * score, _spans(offsets))
+            for (score, states), (_, _, offsets) in zip(found, pairs, strict=True)
+        ]
+
+    def _pairs(self, question: str, texts: Sequence[str]) -> list[tuple[Ids, Ids, list[tuple[int, int]]]]:
+        """Return the tokens of the question, those of each text, and their places."""
         first, _ = cut_at(question, self.QUESTION)
-        rest = MAX_TOKENS - len(first)
-        pairs = [(first, cut_at(text, rest + 1)[0][1:]) for text in texts]
-        return self._layers.scores(pairs) if pairs else []
+        pairs = []
+        for text in texts:
+            ids, offsets = cut_at(text, MAX_TOKENS - len(first) + 1)
+            pairs.append((first, ids[1:], offsets[1:]))
+        return pairs
 
     @cached_property
     def _layers(self) -> PackedTransformer:

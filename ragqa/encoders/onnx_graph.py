@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,29 @@ def graph(weights: Path, model: EmbeddedModel) -> bytes:
         ir_version=9,
     )
     return bytes(made.SerializeToString())
+
+
+def also_giving(model: bytes, names: Sequence[str]) -> bytes:
+    """Return a serialised ONNX model that gives the outputs of these nodes too.
+
+    What follows a protobuf message is merged into it (https://protobuf.dev/programming-guides/encoding/), so
+    that a graph with nothing but outputs behind the model adds them to its own.
+    """
+    # Fields of onnx.proto: ModelProto.graph 7, GraphProto.output 12, ValueInfoProto.name 1.
+    return model + _field(7, b"".join(_field(12, _field(1, name.encode())) for name in names))
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """Return a field of a protobuf message that holds bytes."""
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(number: int) -> bytes:
+    groups = []
+    while number > 127:
+        groups.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*groups, number])
 
 
 def header(file: bytes) -> tuple[dict[str, Any], int]:

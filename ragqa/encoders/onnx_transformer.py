@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from ragqa.encoders.device import cores, onnx_session
 from ragqa.encoders.embedded.description import EmbeddedModel
 from ragqa.encoders.embedded.files import verified_bytes, verified_weights
-from ragqa.encoders.onnx_graph import HIDDEN, IDS, LENGTHS, POSITIONS, cached_graph
+from ragqa.encoders.onnx_graph import HIDDEN, IDS, LENGTHS, POSITIONS, also_giving, cached_graph
 from ragqa.encoders.tokens import Vectors
 
 # Tokens in a batch, padding included: few enough that what is between two layers stays in the cache.
 BATCH_TOKENS = 1024
-# Texts that one core is given at a time.
+# Texts that one core is given at a time, of many.
 AT_ONCE = 8
 
 Ids = list[int]
+# Word pieces of a question and of a passage, specials included.
+Pair = tuple[Ids, Ids]
 
 _Result = TypeVar("_Result")
 
@@ -33,10 +35,33 @@ class Transformer(Protocol):
         """Return the hidden states of each text, shape (tokens, hidden)."""
 
 
-@cache
+# What is loaded, or on the way.
+_loading: dict[EmbeddedModel, Future[Transformer]] = {}
+_turn = threading.Lock()
+
+
 def load_transformer(model: EmbeddedModel) -> Transformer:
     """Return a model's layers, loaded once per process; raises RagqaError where its file is another."""
-    return PackedTransformer(model) if model.packed else FloatTransformer(model)
+    return load_ahead(model).result()
+
+
+def load_ahead(model: EmbeddedModel) -> Future[Transformer]:
+    """Begin to load a model's layers where nobody has: several models load side by side."""
+    with _turn:
+        found = _loading.get(model)
+        if found is None:
+            found = _loading[model] = Future()
+            threading.Thread(target=_load, args=(model, found), name=f"load {model.name}").start()
+    return found
+
+
+def _load(model: EmbeddedModel, into: Future[Transformer]) -> None:
+    try:
+        into.set_result(PackedTransformer(model) if model.packed else FloatTransformer(model))
+    except BaseException as error:  # It is raised where the layers are asked for.
+        with _turn:
+            del _loading[model]
+        into.set_exception(error)
 
 
 class FloatTransformer:
@@ -80,15 +105,31 @@ class PackedTransformer:
     """
 
     def __init__(self, model: EmbeddedModel) -> None:
-        self._session = onnx_session(verified_bytes(model))
+        self._session = onnx_session(also_giving(verified_bytes(model), model.states))
         self._output = self._session.get_outputs()[0].name
+        self._states = list(model.states)
 
     def states(self, texts: Sequence[Ids]) -> list[Vectors]:
-        return self._each(lambda ids: self._run(ids, 0), texts)
+        return self._each(lambda ids: self._run(ids, 0, [self._output])[0], texts)
 
-    def scores(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[float]:
-        """Return the score of each pair: word pieces of a question and of a passage, specials included."""
-        return self._each(lambda pair: float(self._run([*pair[0], *pair[1]], len(pair[0])).item()), pairs)
+    def scores(self, pairs: Sequence[Pair]) -> list[float]:
+        """Return the score of each pair."""
+        return self._each(
+            lambda pair: float(self._run([*pair[0], *pair[1]], len(pair[0]), [self._output])[0].item()), pairs
+        )
+
+    def readings(self, pairs: Sequence[Pair]) -> list[tuple[float, Vectors]]:
+        """Return the score of each pair, and the states of the passage's tokens that the model names.
+
+        They stand one after the other: shape (tokens, states * hidden).
+        """
+
+        def read(pair: Pair) -> tuple[float, Vectors]:
+            question, passage = pair
+            score, *states = self._run([*question, *passage], len(question), [self._output, *self._states])
+            return float(score.item()), np.concatenate([of[len(question) :] for of in states], axis=1)
+
+        return self._each(read, pairs)
 
     def _each(self, run: Callable[[Any], _Result], items: Sequence[Any]) -> list[_Result]:
         if len(items) == 1:
@@ -100,18 +141,19 @@ class PackedTransformer:
             for place in places:
                 found[place] = run(items[place])
 
-        on_each_core(some, (order[start : start + AT_ONCE] for start in range(0, len(order), AT_ONCE)))
+        # Of a few, such as the passages of one question, each core gets its part.
+        size = max(min(AT_ONCE, len(order) // (2 * cores())), 1)
+        on_each_core(some, (order[start : start + size] for start in range(0, len(order), size)))
         return found
 
-    def _run(self, ids: Ids, second: int) -> NDArray[np.float32]:
-        """Return the model's output for one text, whose tokens from `second` on are of a second one."""
+    def _run(self, ids: Ids, second: int, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Return outputs of the model for one text, whose tokens from `second` on are of a second one."""
         row = np.array([ids], np.int64)
         kinds = np.zeros_like(row)
         if second:
             kinds[0, second:] = 1
         inputs = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": kinds}
-        found: NDArray[np.float32] = self._session.run([self._output], inputs)[0][0]
-        return found
+        return [found[0] for found in self._session.run(outputs, inputs)]
 
 
 def on_each_core(work: Callable[[Any], None], parts: Iterable[Any]) -> None:

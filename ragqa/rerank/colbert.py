@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
+from ragqa.encoders.embedded.catalogue import TOKEN_MODELS
+from ragqa.encoders.engines import is_lean
 from ragqa.index.passage_store import PassageStore
 from ragqa.index.token_store import TokenSettings, TokenStore
 from ragqa.rerank.order import RerankerSettings, reorder
@@ -63,6 +65,13 @@ class ColbertReranker:
         from ragqa.matching.late import stored_matches
 
         return [*stored_matches(STAGE, self.store, query, [hit.passage for hit in hits])]
+
+    def load_ahead(self) -> None:
+        model = TOKEN_MODELS.get(self.settings.model)
+        if model is not None and self.settings.shared and is_lean(self.resources.compute):
+            from ragqa.encoders.onnx_transformer import load_ahead
+
+            load_ahead(model)
 
     def prepare(self) -> None:
         """Candidates without vectors are encoded when they come up, so nothing need be ready."""

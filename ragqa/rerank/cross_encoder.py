@@ -58,6 +58,13 @@ class CrossEncoderReranker:
             return LeanPairs(name).scores
         return _torch_scorer(name, compute, self.resources.revision(name))
 
+    def load_ahead(self) -> None:
+        model = PAIR_MODELS.get(self.settings.model)
+        if model is not None and is_lean(self.resources.compute):
+            from ragqa.encoders.onnx_transformer import load_ahead
+
+            load_ahead(model)
+
     @classmethod
     def shares(cls, settings: CrossEncoderSettings) -> bool:
         return settings.model in PAIR_MODELS

@@ -168,6 +168,14 @@ class LateInteraction(Protocol):
     def token_source(self) -> TokenSource: ...
 
 
+@runtime_checkable
+class LoadsAhead(Protocol):
+    """A second stage that can load its model while the first one searches."""
+
+    def load_ahead(self) -> None:
+        """Begin to load what the first question needs, where that is quick, and return at once."""
+
+
 def merge(stages: dict[str, Derived], others: Mapping[str, Derived]) -> None:
     """Add `others` to `stages`, numbering a name that is taken."""
     for name, stage in others.items():

@@ -18,6 +18,7 @@ from ragqa.search.contracts import (
     Derived,
     FullText,
     LateInteraction,
+    LoadsAhead,
     Reranker,
     Resources,
     Retriever,
@@ -144,6 +145,8 @@ class Searcher:
         question = self.checked(question)
         check_chunking(self.corpus, self.config.chunk)
         timings: dict[str, float] = {}
+        if isinstance(self.reranker, LoadsAhead):
+            self.reranker.load_ahead()
         with timed(timings, self.config.retrieve.type):
             hits = self.retriever.search(question, max(k or self.config.k, self.config.candidates))
         return SearchResult(question, self.config.name, tuple(hits), timings)

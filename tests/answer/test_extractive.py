@@ -5,7 +5,8 @@ import pytest
 from click.testing import CliRunner
 from llm.cli import cli
 
-from ragqa.answer.extractive import Candidate, choose, say
+from ragqa.answer.extractive import NumberedText, Quote, choose, say
+from tests.answer.test_quoting import text_of
 
 PROMPT = """Passages:
 
@@ -20,8 +21,11 @@ Question: How many grams of beans for a litre?"""
 
 def test_what_has_no_full_stop_stands_alone() -> None:
     model = llm.get_model("extractive")
-    model.candidates = [Candidate(1, "A tool for tea", 1.0), Candidate(1, "It boils.", 0.99)]  # type: ignore[attr-defined]
-    assert model.prompt("").text() == "A tool for tea [1]\n\nIt boils. [1]"
+    model.read = [  # type: ignore[attr-defined]
+        NumberedText(1, text_of("A tool for tea", 0.5)),
+        NumberedText(2, text_of("It boils.", 0.4)),
+    ]
+    assert model.prompt("").text() == "A tool for tea [1]\n\nIt boils. [2]"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,7 @@ def test_what_has_no_full_stop_stands_alone() -> None:
     ],
 )
 def test_code_can_be_copied_without_its_citation(text: str, said: str) -> None:
-    assert say(Candidate(1, text, 1.0)) == said
+    assert say(Quote(1, text)) == said
 
 
 def test_llm_knows_the_model_and_it_cites_the_sentence_that_answers() -> None:
@@ -72,27 +76,11 @@ def test_a_prompt_without_passages_is_told_what_is_missing() -> None:
         llm.get_model("extractive").prompt("What is the capital of France?").text()
 
 
-def test_weak_and_repeated_sentences_are_not_said() -> None:
-    candidates = [
-        Candidate(1, "The sky is blue.", 0.9),
-        Candidate(2, "the sky is blue", 0.89),
-        Candidate(2, "Often.", 0.88),
-        Candidate(3, "Grass is green.", 0.2),
-    ]
-    assert [candidate.text for candidate in choose(candidates, 5)] == ["The sky is blue.", "Often."]
-    assert [candidate.text for candidate in choose(candidates, 1)] == ["The sky is blue."]
-    assert choose([], 3) == []
-
-
-def test_what_ranks_first_is_said_first_when_two_match_alike() -> None:
-    below, above = Candidate(3, "Below.", 0.801), Candidate(1, "Above.", 0.8)
-    assert [candidate.number for candidate in choose([below, above], 2)] == [1, 3]
-
-
-def test_an_announcement_waits_for_any_other_sentence() -> None:
-    announcement, other = Candidate(1, "Do this:", 0.9), Candidate(1, "It works.", 0.5)
-    assert choose([announcement, other], 1) == [other]
-    assert choose([announcement], 1) == [announcement]
+def test_quotes_have_the_numbers_of_their_passages() -> None:
+    read = [NumberedText(3, text_of("The sky is blue.", 0.3)), NumberedText(7, text_of("It rains.", 0.6))]
+    assert choose(read) == [Quote(7, "It rains."), Quote(3, "The sky is blue.")]
+    assert choose(read, sentences=1) == [Quote(7, "It rains.")]
+    assert choose([]) == []
 
 
 @pytest.mark.parametrize(
@@ -104,10 +92,10 @@ def test_an_announcement_waits_for_any_other_sentence() -> None:
     ],
 )
 def test_sentences_lose_their_list_marks_and_keep_their_code(text: str, said: str) -> None:
-    assert say(Candidate(4, text, 1.0)) == said
+    assert say(Quote(4, text)) == said
 
 
 def test_a_passage_cites_nothing_by_itself_and_hides_nothing() -> None:
-    assert say(Candidate(4, "So it is [2], [1; 3].", 1.0)) == "So it is (2), (1; 3). [4]"
-    assert say(Candidate(4, "Take `a[1]`.", 1.0)) == "Take `a[1]`. [4]"
-    assert say(Candidate(4, "Red\x1b[31m\U000e0041\u202e!", 1.0)) == "Red[31m! [4]"
+    assert say(Quote(4, "So it is [2], [1; 3].")) == "So it is (2), (1; 3). [4]"
+    assert say(Quote(4, "Take `a[1]`.")) == "Take `a[1]`. [4]"
+    assert say(Quote(4, "Red\x1b[31m\U000e0041\u202e!")) == "Red[31m! [4]"

@@ -175,10 +175,11 @@ def test_ctrl_c_while_a_model_hangs_is_no_failure_of_it(never: threading.Event) 
 
 
 def test_extractive_needs_no_thread() -> None:
-    from ragqa.answer.extractive import Candidate, Extractive
+    from ragqa.answer.extractive import Extractive, NumberedText
+    from tests.answer.test_quoting import text_of
 
     model = Extractive()
-    model.candidates = [Candidate(1, "Green tea is steeped at 70 degrees.", 1.0)]
+    model.read = [NumberedText(1, text_of("Green tea is steeped at 70 degrees.", 1.0))]
     before = threading.active_count()
     pieces = generate(model, PROMPT, {}, log=False, note=lambda text: None)
     next(pieces)

@@ -21,19 +21,20 @@ import typer
 from ragqa.answer.claims import claims_nothing, unmarked
 from ragqa.answer.evidence import EvidenceReader
 from ragqa.answer.extractive import choose, say
-from ragqa.answer.preparation import checker, scored_sentences
+from ragqa.answer.preparation import checker, read_context
+from ragqa.answer.reading import PassageReader
 from ragqa.answer.support import SUPPORTED, Features, SupportModel, verdict
 from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.encoders.embedded.catalogue import fitted_by_default
+from ragqa.encoders.onnx_engine import LeanPairs
 from ragqa.encoders.tokens import Spans, TokenEncoder, Vectors
 from ragqa.evaluate.questions import JudgedQuestion, load_questions
 from ragqa.pipeline import Pipeline
-from ragqa.types import Context, Verdict
+from ragqa.types import Context, SearchResult, Verdict
 from tests.workshop.fitting import Collections, Seed, Transfer, is_fitted, logistic, parse_collection
 from tests.workshop.statements import OWN_WORDS, VERBATIM, Statement, Strange, statements, strange
 
-SENTENCES = 2
 EXTRACTED = "answer of extractive"
 TOO_FEW = "too few statements to say"
 SHIPPED = SupportModel.of(fitted_by_default())
@@ -122,10 +123,10 @@ def _check(
     fitted: bool,
     times: list[float],
 ) -> Iterator[Checked]:
-    _, context = pipeline.context(question.text)
+    result, context = pipeline.context(question.text)
     made = statements(question, context.blocks, others, seed)
     reader = EvidenceReader(lambda: pipeline.check_source)
-    made += _extracted(reader, question.text, context)
+    made += _extracted(question.text, result, context)
     made = [statement for statement in made if not claims_nothing(statement.text)]
     encoder = _Encoded(
         pipeline.check_source.encoder, list(dict.fromkeys(statement.text for statement in made))
@@ -158,11 +159,11 @@ class _Encoded:
         return [self._spans[text] for text in texts]
 
 
-def _extracted(reader: EvidenceReader, question: str, context: Context) -> list[Statement]:
-    """Return the sentences of the answer that the model `extractive` gives."""
+def _extracted(question: str, result: SearchResult, context: Context) -> list[Statement]:
+    """Return the quotations that the model `extractive` answers with."""
+    read = read_context(result, context, PassageReader(question, LeanPairs))
     return [
-        Statement(EXTRACTED, unmarked(say(candidate)), (candidate.number,), "supported")
-        for candidate in choose(scored_sentences(question, context, reader), SENTENCES)
+        Statement(EXTRACTED, unmarked(say(quote)), (quote.number,), "supported") for quote in choose(read)
     ]
 
 

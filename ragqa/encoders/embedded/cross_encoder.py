@@ -9,4 +9,6 @@ CROSS_ENCODER = EmbeddedModel(
     licence="Apache-2.0",
     layers=12,
     pairs=True,
+    evidence="02741b30bd2cba0469a4f186fa45db059d1ea8902bfb60c2b78037f71477e805",
+    states=tuple(f"/bert/encoder/layer.{layer}/output/LayerNorm/Add_1_output_0" for layer in (7, 11)),
 )

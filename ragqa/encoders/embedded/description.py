@@ -48,7 +48,9 @@ class EmbeddedModel:
     anything; a question gets `query_prefix` in front. `tokens` is how many numbers a token vector has, 0
     where the model has none; `projection` is the SHA-256 of the file with the layer that makes them of
     hidden states, "" where those are the token vectors. `markers` are put behind [CLS] of a
-    question and of a document. `pairs`: it reads a question and a passage together and gives their score.
+    question and of a document. `pairs`: it reads a question and a passage together and gives their score;
+    `evidence` is then the SHA-256 of the file that tells by the hidden states `states`, outputs of nodes of
+    its graph, which tokens of the passage belong to an answer.
     `fitted` is None where nothing was fitted to its token vectors: what needs that takes the default model.
     """
 
@@ -64,6 +66,8 @@ class EmbeddedModel:
     projection: str = ""
     markers: tuple[int, int] | None = None
     pairs: bool = False
+    evidence: str = ""
+    states: tuple[str, ...] = ()
     fitted: Fitted | None = None
 
     @property

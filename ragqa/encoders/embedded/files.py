@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "weights"
 # The layer behind the states of answerai-colbert-small-v1, learned anew by tests/workshop/projection.py.
 PROJECTION = Path(__file__).parent / "projection.npy"
+# What the embedded cross-encoder's states say of an answer's place, learned by tests/workshop/reading.py.
+EVIDENCE = Path(__file__).parent / "evidence.npy"
 
 
 def weights_folder() -> Path:
@@ -62,6 +64,19 @@ def projection(model: EmbeddedModel) -> NDArray[np.float32] | None:
     data = _read(PROJECTION, f"The projection of the embedded model {model.name}", model.projection)
     layer: NDArray[np.float32] = np.load(BytesIO(data)).astype(np.float32)
     return layer
+
+
+@cache
+def evidence(model: EmbeddedModel) -> NDArray[np.float32]:
+    """Return the weights of a token's states, one after the other, and of the pair's score: what is evidence.
+
+    Raises RagqaError when their file is not the one that it should be.
+    """
+    import numpy as np
+
+    data = _read(EVIDENCE, f"What was learned for the embedded model {model.name}", model.evidence)
+    weights: NDArray[np.float32] = np.load(BytesIO(data)).astype(np.float32)
+    return weights
 
 
 def _read(path: Path, what: str, sha256: str) -> bytes:
