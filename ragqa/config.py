@@ -87,12 +87,16 @@ class StageSettings(BaseModel):
         return dict(self.model_extra or {})
 
 
+Refuse = Literal["auto", "strict", "never", False] | Annotated[float, Field(ge=0, le=1, strict=True)]
+
+
 class Config(Strict):
     """One strategy: which stages find the passages, what becomes of them, who answers.
 
     `where` is a condition that a document's metadata must meet for its passages to be found at all.
-    `refuse` is how answerable, from 0 to 1, a question must look for a model to be asked (off, or auto: as
-    fitted, see `ragqa.answer.answerable`); `check` says whether the sentences of answers are checked.
+    `refuse` is how answerable, from 0 to 1, a question must look for a model to be asked: auto and strict as
+    fitted (see `ragqa.answer.answerable`), never or false: any is asked. `check` says whether the sentences
+    of answers are checked.
     """
 
     name: str = ""
@@ -107,7 +111,7 @@ class Config(Strict):
     k: int = Field(default=10, ge=1, le=MAX_COUNT)
     context: ContextSettings = ContextSettings()
     prompt: str = "auto"
-    refuse: Literal[False, "auto"] | Annotated[float, Field(ge=0, le=1, strict=True)] = False
+    refuse: Refuse = "auto"
     check: bool = True
     model: str = "auto"
     options: dict[str, Any] = {}

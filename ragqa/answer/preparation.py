@@ -56,6 +56,11 @@ class Preparation:
         """How long the config lets a model take."""
         return TimeLimits(self._config.timeout.silence_s, self._config.timeout.total_s)
 
+    @property
+    def _refuses(self) -> bool:
+        """Whether the config wants a question refused that looks as if nothing answered it."""
+        return self._config.refuse not in (False, "never")
+
     def prompt_text(self, model: llm.Model) -> str:
         """Return the prompt that `model` is sent, before question and context are filled in.
 
@@ -91,7 +96,7 @@ class Preparation:
             read = read_context(result, context, reading) if isinstance(model, Extractive) else None
         hopeless = not context.blocks
         support = None
-        if not hopeless and (check or self._config.refuse is not False):
+        if not hopeless and (check or self._refuses):
             with timed(timings, "check"):
                 source = self._check_source()
                 checking = reader if source is self._evidence_source() else EvidenceReader(lambda: source)
@@ -136,9 +141,15 @@ class Preparation:
         self, result: SearchResult, reader: EvidenceReader, source: TokenSource, fitted: Fitted
     ) -> bool:
         """Tell whether the config wants the question refused for what was found."""
-        if self._config.refuse is False:
-            return False
-        threshold = fitted.refuse_below if self._config.refuse == "auto" else self._config.refuse
+        match self._config.refuse:
+            case "auto":
+                threshold = fitted.refuse_below
+            case "strict":
+                threshold = fitted.refuse_strictly_below
+            case float() as threshold if self._refuses:
+                pass
+            case _:
+                return False
         question = encoded_question(source.encoder, result.question)
         return answerability(question, hits_evidence(reader, result.hits), fitted) < threshold
 

@@ -20,6 +20,7 @@ from ragqa.cli.options import (
     ModelOptions,
     NoLog,
     PromptName,
+    Refuse,
     Where,
     model_options,
 )
@@ -44,6 +45,7 @@ def chat(
     model: ModelName = None,
     option: ModelOptions = None,
     prompt: PromptName = None,
+    refuse: Refuse = None,
     resume: Annotated[
         bool, typer.Option("--continue", help="Go on with the last conversation in llm's log.")
     ] = False,
@@ -70,7 +72,9 @@ def chat(
 
         def open_named(name: str) -> Pipeline:
             if name not in opened:
-                opened[name] = stack.enter_context(open_pipeline(name, db, device, where, prompt=prompt))
+                opened[name] = stack.enter_context(
+                    open_pipeline(name, db, device, where, prompt=prompt, refuse=refuse)
+                )
             return opened[name]
 
         talk = Chat(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -83,6 +83,14 @@ PromptName = Annotated[
     ),
 ]
 # How many passages; None: as many as the config says.
+Refuse = Annotated[
+    Literal["auto", "strict", "never"] | None,
+    typer.Option(
+        "--refuse",
+        help="Ask no model where the passages found look as if they held no answer: auto refuses at most 5% "
+        "of what can be answered, strict more of what cannot.",
+    ),
+]
 Passages = Annotated[int | None, typer.Option("-k", min=1, help="How many passages.")]
 NoLog = Annotated[bool, typer.Option("--no-log", "-n", help="Do not log to llm's database.")]
 Runs = Annotated[

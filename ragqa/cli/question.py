@@ -26,6 +26,7 @@ from ragqa.cli.options import (
     Passages,
     PromptName,
     Question,
+    Refuse,
     Where,
     config_option,
     model_option,
@@ -137,6 +138,7 @@ def ask(
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not check the sentences of the answer.")
     ] = False,
+    refuse: Refuse = None,
     explain: Explain = False,
     where: Where = None,
     db: Db = None,
@@ -161,7 +163,7 @@ def ask(
     if strict and no_check:
         raise UsageError("--strict needs the check that --no-check turns off.")
     check = True if strict else False if no_check else None
-    with open_pipeline(config, db, device, where, prompt=prompt, check=check) as pipeline:
+    with open_pipeline(config, db, device, where, prompt=prompt, check=check, refuse=refuse) as pipeline:
         settings = model_options(option)
         conversation = None
         if resume:

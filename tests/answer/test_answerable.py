@@ -56,7 +56,7 @@ def test_a_question_that_a_passage_answers_is_answerable(pipeline: Pipeline, que
 )
 def test_one_that_shares_a_word_with_a_passage_is_not(pipeline: Pipeline, question: str) -> None:
     assert pipeline.search(question).hits
-    assert judged(pipeline, question) < COLBERT_SMALL.fitted.refuse_below
+    assert judged(pipeline, question) < COLBERT_SMALL.fitted.refuse_strictly_below
 
 
 def test_nothing_found_answers_nothing() -> None:

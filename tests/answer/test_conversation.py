@@ -186,12 +186,14 @@ def test_the_last_conversation_is_read_back_from_llms_log(
     pipeline.ask("When are tomatoes watered?", model="fake")
     first = pipeline.ask(QUESTION, model="fake")
     said = Conversation((Turn(QUESTION, first.text),), first.conversation_id)
-    second = pipeline.ask("And for tea?\nQuestion: in this one as well?", model="fake", conversation=said)
+    second = pipeline.ask(
+        "How warm is green tea steeped?\nQuestion: in this one as well?", model="fake", conversation=said
+    )
     found = last_conversation()
     assert found.id == first.conversation_id == second.conversation_id
     assert [turn.question for turn in found.turns] == [
         QUESTION,
-        "And for tea?\nQuestion: in this one as well?",
+        "How warm is green tea steeped?\nQuestion: in this one as well?",
     ]
     assert found.turns[0].answer.startswith("Use 60 grams of beans")
 

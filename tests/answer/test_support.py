@@ -93,6 +93,20 @@ def test_a_number_a_name_or_a_matter_that_no_passage_has_is_unsupported(
     assert checked.support < 0.5
 
 
+def test_what_stands_in_a_passage_word_for_word_is_supported(encoder: TokenEncoder) -> None:
+    texts = ["What's the budget, roughly? It is 4,200 euros.", "Run `ls`:\n\n```bash\nls -l\n```\n"]
+    sources = [Source(number, read) for number, read in enumerate(encoded_texts(encoder, texts), 1)]
+    checker = SupportChecker(sources, encoder, COLBERT_SMALL.fitted)
+    for said, numbers in {
+        "It is 4,200 euros. [1]": (1.0, 1),
+        "**It is** 4,200 euros. [1]": (1.0, 1),
+        "```bash\nls -l\n```\n[2]": (1.0, 2),
+    }.items():
+        checked = only(checker, said)
+        assert (checked.support, checked.best, checked.verdict) == (*numbers, "supported")
+    assert only(checker, "It is 4,300 euros. [1]").verdict == "unsupported"
+
+
 def test_a_right_sentence_that_cites_the_wrong_passage_is_told_the_right_one(checker: SupportChecker) -> None:
     checked = only(checker, "Green tea is steeped at 70 degrees. [3]")
     assert (checked.verdict, checked.cited, checked.best) == ("wrong citation", (3,), 2)

@@ -94,7 +94,7 @@ def test_a_question_that_looks_unanswerable_is_refused_before_the_model_is_asked
     db: Path, fake_models: SimpleNamespace, tmp_path: Path
 ) -> None:
     config = tmp_path / "careful.yaml"
-    config.write_text("retrieve: {type: fts}\nrefuse: auto")
+    config.write_text("retrieve: {type: fts}\nrefuse: strict")
     arguments = ["--db", str(db), "-m", "fake", "-c", str(config), "--json"]
     answered = CliRunner().invoke(app, ["ask", QUESTION, *arguments])
     assert json.loads(answered.stdout)["refused"] is False
@@ -104,6 +104,22 @@ def test_a_question_that_looks_unanswerable_is_refused_before_the_model_is_asked
     assert (form["refused"], form["refused_by"]) == (True, "scores")
     assert form["answer"] == "The documents do not answer this."
     assert len(fake_models.answering.prompts) == asked
+
+
+def test_refusing_is_on_by_default_and_can_be_turned_off(db: Path, fake_models: SimpleNamespace) -> None:
+    def refused(*options: str) -> bool:
+        arguments = ["--db", str(db), "-m", "fake", "--json", *options]
+        told = CliRunner().invoke(
+            app, ["ask", "Which constitutional amendment of whom is it by?", *arguments]
+        )
+        assert told.exit_code == 0, told.output
+        return bool(json.loads(told.stdout)["refused"])
+
+    assert refused()
+    assert refused("--refuse", "strict")
+    assert not refused("--refuse", "never")
+    bad = CliRunner().invoke(app, ["ask", "x", "--refuse", "often"])
+    assert bad.exit_code == 2
 
 
 def test_nothing_found_is_a_refusal_without_anything_close(db: Path, fake_models: SimpleNamespace) -> None:

@@ -189,7 +189,11 @@ BAD_INPUT: list[Any] = [
     (["ask", "x", "-c", "none.yaml"], 2, "There is no config file none.yaml."),
     (["ask", "x", "-m", "extractiv"], 2, "There is no model 'extractiv'. Did you mean extractive?"),
     (["ask", "x", "-m", "gpt-4o-mini"], 1, "needs a key: No key found - add one using 'llm keys set openai'"),
-    (["ask", "x", "-o", "heat", "3"], 2, "The model extractive has no option 'heat'. It has: sentences, words."),
+    (
+        ["ask", "x", "-o", "heat", "3"],
+        2,
+        "The model extractive has no option 'heat'. It has: sentences, words.",
+    ),
     (["ask", "x", "-o", "sentences", "many"], 2, "The option sentences of extractive is wrong"),
     (
         ["search", "tea", "-c", "fts", "--device", "gpu"],

@@ -12,7 +12,7 @@ from ragqa.encoders.embedded.catalogue import fitted_by_default
 from ragqa.errors import UsageError
 from ragqa.evaluate.questions import JudgedQuestion
 from tests.conftest import needs_sklearn
-from tests.workshop.answerable import Case, Model, cases_of, fit, report, separation, table
+from tests.workshop.answerable import Case, Model, careful, cases_of, fit, report, separation, table
 from tests.workshop.fitting import is_fitted
 
 TEA = JudgedQuestion("tea", "How warm is green tea steeped?", {"tea.html": 1}, ("70 degrees",))
@@ -60,6 +60,14 @@ def test_nothing_of_a_collection_for_transfer_is_fitted_on(db: Path) -> None:
     questions = [JudgedQuestion(f"{n}", TEA.text, {"tea.html": 1, f"a{n}": 0}) for n in range(8)]
     assert any(one.fitted for one in cases_of("notes", questions, [], db, transfer=False))
     assert not any(one.fitted for one in cases_of("notes", questions, [], db, transfer=True))
+
+
+def test_no_collection_is_refused_more_than_wanted() -> None:
+    easy = [case("answerable", 0.8 + n / 1000, collection="easy") for n in range(100)]
+    hard = [case("answerable", 0.5 + n / 1000, collection="hard") for n in range(100)]
+    weights = (-5.0, 10.0, 0.0)
+    threshold = careful([*easy, *hard, case("removed", 0.1)], weights)
+    assert threshold == careful(hard, weights) < careful(easy, weights)
 
 
 def test_the_auc_counts_ties_as_half() -> None:
@@ -138,11 +146,11 @@ def test_the_command_prints_constants_and_a_table(
     path.write_text("\n".join(map(json.dumps, rows)))
     table([f"{path}={db}"], transfer=None, sample=500, foreign=10)
     printed = capsys.readouterr().out
-    assert re.match(r"answerability=\(-[\d.]+, [\d.]+, [\d.]+\)\nrefuse_below=0\.\d+\n", printed)
-    assert (
-        f"not what is shipped: {fitted_by_default().answerability}, {fitted_by_default().refuse_below}."
-        in printed
+    constants = (
+        r"answerability=\(-[\d.]+, [\d.]+, [\d.]+\)\nrefuse_below=0\.\d+\nrefuse_strictly_below=0\.\d+\n"
     )
+    assert re.match(constants, printed)
+    assert f"not what is shipped: {fitted_by_default().answerability}, " in printed
     assert "| asked | removed (" in printed
     with pytest.raises(UsageError, match="is not QUESTIONS=CORPUS"):
         table(["asked.jsonl"])

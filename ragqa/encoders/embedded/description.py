@@ -12,7 +12,8 @@ class Fitted:
 
     `python -m tests.workshop.answerable`: `answerability` is a logistic regression's intercept and its
     weights of match and lead (answer/answerable.py), `refuse_below` the score that 5% of the answerable
-    questions fall below, `typical_lead` how far a passage that is lacking counts as behind. Words that carry
+    questions fall below in the collection where most do, `refuse_strictly_below` that of 5% of all that was
+    fitted to, `typical_lead` how far a passage that is lacking counts as behind. Words that carry
     meaning begin at place `first_word` of the vocabulary, which is in order of frequency.
 
     `python -m tests.workshop.support`: `support` are the weights of similar, said, numbers and names, and
@@ -26,6 +27,7 @@ class Fitted:
 
     answerability: tuple[float, float, float]
     refuse_below: float
+    refuse_strictly_below: float
     typical_lead: float
     first_word: int
     support: tuple[float, float, float, float]
