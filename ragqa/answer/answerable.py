@@ -12,6 +12,9 @@ tomatoes:
     How long is green tea kept in the fridge?    match 0.41  lead 0.18  score 0.18  refused (below 0.3)
     Who painted the Mona Lisa with oil?          match 0.26  lead 0.15  score 0.02  refused
 
+Where a cross-encoder puts a passage far ahead of the others the question is asked all the same (`stands_out`):
+so it does where the words are other ones ("sencha", for the note on green tea). `refuse: strict` does not ask it.
+
 Where it fails: it tells whether the words of the question are there, not whether the answer is. A passage
 that says everything but what was asked for looks answerable, and a question in other words than the
 passage's does not.
@@ -29,11 +32,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragqa.answer.evidence import EvidenceReader
+from ragqa.answer.reading import READ
 from ragqa.encoders.embedded.description import Fitted
 from ragqa.encoders.embedded.vocabulary import tokenizer
 from ragqa.encoders.tokens import Vectors
 from ragqa.matching.encoded import EncodedText
 from ragqa.types import ContextBlock, Hit
+
+# So far ahead of the mean of the others (logits) a passage stands out.
+AHEAD = 4.0
+# What the cross-encoder makes of a passage that has nothing to do with the question.
+UNRELATED = -11.0
 
 # How many passages are looked at. Where fewer were found, each that lacks counts as `typical_lead` behind.
 PASSAGES = 10
@@ -81,6 +90,15 @@ def signals(question: EncodedText, evidence: Sequence[EncodedText], fitted: Fitt
     plain = similarities.mean(axis=1)
     behind = float((plain.max() - plain).sum()) + fitted.typical_lead * (PASSAGES - len(parts))
     return Signals(float(matches.max()), behind / (PASSAGES - 1))
+
+
+def stands_out(scores: Sequence[float]) -> bool:
+    """Tell whether the best of the first READ passages' scores, by a cross-encoder, is AHEAD of the others.
+
+    Each passage that is lacking counts as UNRELATED.
+    """
+    best, *others = sorted([*scores, *[UNRELATED] * (READ - len(scores))], reverse=True)
+    return bool(scores) and best - sum(others) / len(others) >= AHEAD
 
 
 def hits_evidence(reader: EvidenceReader, hits: Sequence[Hit]) -> list[EncodedText]:

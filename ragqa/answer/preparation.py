@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ragqa.answer.answerable import answerability, hits_evidence
+from ragqa.answer.answerable import answerability, hits_evidence, stands_out
 from ragqa.answer.context import Budget, assemble, assemble_sentences, whole
 from ragqa.answer.conversation import history_text
 from ragqa.answer.evidence import EvidenceReader
@@ -102,7 +102,7 @@ class Preparation:
                 checking = reader if source is self._evidence_source() else EvidenceReader(lambda: source)
                 fitted = fitted_to(source.encoder.identity)
                 assert fitted is not None, "whoever gives the source sees to it"
-                hopeless = self._unanswerable(result, checking, source, fitted)
+                hopeless = self._unanswerable(result, checking, source, fitted, reading)
                 if check and not hopeless:
                     support = checker(context, checking, source.encoder, fitted)
         return ModelRequest(
@@ -138,7 +138,12 @@ class Preparation:
         return assemble(result.hits, budget)
 
     def _unanswerable(
-        self, result: SearchResult, reader: EvidenceReader, source: TokenSource, fitted: Fitted
+        self,
+        result: SearchResult,
+        reader: EvidenceReader,
+        source: TokenSource,
+        fitted: Fitted,
+        reading: PassageReader,
     ) -> bool:
         """Tell whether the config wants the question refused for what was found."""
         match self._config.refuse:
@@ -151,7 +156,11 @@ class Preparation:
             case _:
                 return False
         question = encoded_question(source.encoder, result.question)
-        return answerability(question, hits_evidence(reader, result.hits), fitted) < threshold
+        if answerability(question, hits_evidence(reader, result.hits), fitted) >= threshold:
+            return False
+        if self._config.refuse != "auto":
+            return True
+        return not stands_out([one.score for one in reading.read([hit.passage for hit in result.hits])])
 
 
 def checker(

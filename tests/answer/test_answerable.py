@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ragqa.answer import answerable
-from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score
+from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score, stands_out
 from ragqa.answer.evidence import EvidenceReader
 from ragqa.encoders.embedded.colbert_small import COLBERT_SMALL
 from ragqa.encoders.embedded.vocabulary import tokenizer
@@ -104,6 +104,14 @@ def test_more_of_either_signal_is_likelier_answerable() -> None:
     weights = (-2.0, 3.0, 1.0)
     assert score(Signals(0.5, 0.5), weights) == pytest.approx(0.5)
     assert score(Signals(0.6, 0.5), weights) > score(Signals(0.5, 0.6), weights) > 0.5
+
+
+def test_a_passage_stands_out_when_it_is_far_ahead_of_the_others() -> None:
+    assert stands_out([-6.9, -11.1, -11.3])
+    assert not stands_out([-6.9, -5.0, -6.0, -7.0, -8.0])
+    assert not stands_out([-11.2, -11.3])
+    assert stands_out([0.0])
+    assert not stands_out([])
 
 
 def test_each_passage_is_evidence_by_itself(pipeline: Pipeline) -> None:
