@@ -12,8 +12,8 @@ tomatoes:
     How long is green tea kept in the fridge?    match 0.41  lead 0.18  score 0.18  refused (below 0.3)
     Who painted the Mona Lisa with oil?          match 0.26  lead 0.15  score 0.02  refused
 
-Where a cross-encoder puts a passage far ahead of the others the question is asked all the same (`stands_out`):
-so it does where the words are other ones ("sencha", for the note on green tea). `refuse: strict` does not ask it.
+Where a cross-encoder puts a passage far ahead of the others, as where the words are other ones ("sencha", for
+the note on green tea), the question is answered all the same (`stands_out`), but for `refuse: strict`.
 
 Where it fails: it tells whether the words of the question are there, not whether the answer is. A passage
 that says everything but what was asked for looks answerable, and a question in other words than the
