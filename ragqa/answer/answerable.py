@@ -15,6 +15,9 @@ tomatoes:
 Where a cross-encoder puts a passage far ahead of the others, as where the words are other ones ("sencha", for
 the note on green tea), the question is answered all the same (`stands_out`), but for `refuse: strict`.
 
+A version that the question names ("1.0.21") and none of the passages does is no question for them (`unmet`):
+to a model of word pieces 1.0.12 looks the same.
+
 Where it fails: it tells whether the words of the question are there, not whether the answer is. A passage
 that says everything but what was asked for looks answerable, and a question in other words than the
 passage's does not.
@@ -26,6 +29,7 @@ lacking passage counts as belong to the encoder (encoders/embedded/description.p
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +47,11 @@ from ragqa.types import ContextBlock, Hit
 AHEAD = 4.0
 # What the cross-encoder makes of a passage that has nothing to do with the question.
 UNRELATED = -11.0
+
+# Two points or a letter make a version of a number: 3.11 is said in many ways, and is often left out.
+_VERSION = re.compile(
+    r"(?<![\w.])v?(?P<version>\d+(?:\.\d+){2,}(?:[a-z]+\d*)?|\d+\.\d+(?:a|b|rc|\.dev|\.post)\d+)(?!\w|\.\d)"
+)
 
 # How many passages are looked at. Where fewer were found, each that lacks counts as `typical_lead` behind.
 PASSAGES = 10
@@ -90,6 +99,15 @@ def signals(question: EncodedText, evidence: Sequence[EncodedText], fitted: Fitt
     plain = similarities.mean(axis=1)
     behind = float((plain.max() - plain).sum()) + fitted.typical_lead * (PASSAGES - len(parts))
     return Signals(float(matches.max()), behind / (PASSAGES - 1))
+
+
+def unmet(question: str, texts: Sequence[str]) -> list[str]:
+    """Return the versions that a question names and none of the texts does."""
+    named = dict.fromkeys(match["version"] for match in _VERSION.finditer(question))
+    said = "\n".join(texts)
+    return [
+        version for version in named if not re.search(rf"(?<![\w.])v?{re.escape(version)}(?!\w|\.\d)", said)
+    ]
 
 
 def stands_out(scores: Sequence[float]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ragqa.answer.answerable import answerability, hits_evidence, stands_out
+from ragqa.answer.answerable import answerability, hits_evidence, stands_out, unmet
 from ragqa.answer.context import Budget, assemble, assemble_sentences, whole
 from ragqa.answer.conversation import history_text
 from ragqa.answer.evidence import EvidenceReader
@@ -17,6 +17,7 @@ from ragqa.answer.reading import PassageReader
 from ragqa.answer.request import ModelRequest
 from ragqa.answer.support import Source, SupportChecker
 from ragqa.config import Config
+from ragqa.corpus.passages import indexed_text
 from ragqa.encoders.embedded.catalogue import fitted_to
 from ragqa.encoders.embedded.description import Fitted
 from ragqa.encoders.onnx_engine import LeanPairs
@@ -156,6 +157,8 @@ class Preparation:
             case _:
                 return False
         question = encoded_question(source.encoder, result.question)
+        if unmet(result.question, [indexed_text(hit.passage)[0] for hit in result.hits]):
+            return True
         if answerability(question, hits_evidence(reader, result.hits), fitted) >= threshold:
             return False
         if self._config.refuse != "auto":

@@ -169,6 +169,11 @@ class SupportChecker:
         """Return what speaks for a claim in the blocks of these numbers, taken together."""
         return _features(claim, [self._blocks[number] for number in numbers])
 
+    def verbatim(self, sentence: str) -> set[int]:
+        """Return the numbers of the blocks that have a sentence, without its citations, word for word."""
+        plain = plain_words(sentence)
+        return {number for number, block in self._blocks.items() if plain in block.plain}
+
     def _claim(self, sentence: str, vectors: Vectors, spans: Spans) -> Claim:
         words = content_words(sentence)
         shape = (len(self._offsets) - 1, len(words))
@@ -193,10 +198,9 @@ class SupportChecker:
         return Claim(words, similar, said)
 
     def _checked(self, text: str, span: Span, claim: Claim) -> CheckedSentence:
-        plain = plain_words(unmarked(text[slice(*span)]))
+        verbatim = self.verbatim(unmarked(text[slice(*span)]))
         by_block = {
-            number: 1.0 if plain in block.plain else self._support(claim, [number])
-            for number, block in self._blocks.items()
+            number: 1.0 if number in verbatim else self._support(claim, [number]) for number in self._blocks
         }
         best = max(by_block, key=lambda number: by_block[number], default=None)
         cited = [number for number in cited_numbers(text[slice(*span)]) if number in by_block]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ragqa.answer import answerable
-from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score, stands_out
+from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score, stands_out, unmet
 from ragqa.answer.evidence import EvidenceReader
 from ragqa.encoders.embedded.colbert_small import COLBERT_SMALL
 from ragqa.encoders.embedded.vocabulary import tokenizer
@@ -104,6 +104,23 @@ def test_more_of_either_signal_is_likelier_answerable() -> None:
     weights = (-2.0, 3.0, 1.0)
     assert score(Signals(0.5, 0.5), weights) == pytest.approx(0.5)
     assert score(Signals(0.6, 0.5), weights) > score(Signals(0.5, 0.6), weights) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "lacking"),
+    [
+        ("what did 1.0.21 fix?", "Version 1.0.12 fixes the lamp. Item 21.", ["1.0.21"]),
+        ("what did 1.0.21 fix?", "In v1.0.21: the lamp.", []),
+        ("what did v1.0.2 fix?", "Version 1.0.21 fixes the lamp.", ["1.0.2"]),
+        ("what is new in 1.0a13", "Released 1.0a13.", []),
+        ("what is new in 1.0a13", "Released 1.0a12.", ["1.0a13"]),
+        ("datetime in Python 3.11", "It is datetime.UTC.", []),
+        ("ping 10.0.0.1, or 10.0.0.2?", "10.0.0.1 answers.", ["10.0.0.2"]),
+        ("how many grams?", "60", []),
+    ],
+)
+def test_a_version_has_to_be_met(question: str, text: str, lacking: list[str]) -> None:
+    assert unmet(question, [text]) == lacking
 
 
 def test_a_passage_stands_out_when_it_is_far_ahead_of_the_others() -> None:

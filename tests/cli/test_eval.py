@@ -171,7 +171,7 @@ def test_run_json_has_the_documented_form(ragqa: Run, db: Path, questions: Path)
     assert run["refusals"]["right"] == run["refusals"]["unanswerable"] == 1
     assert (run["refusals"]["wrong"], run["refusals"]["answerable"]) == (1, 8)
     assert run["metrics"]["nDCG@10"].keys() == {"mean", "low", "high", "questions"}
-    assert run["latency_ms"].keys() == {"fts", "context", "model", "total"}
+    assert run["latency_ms"].keys() == {"fts", "context", "check", "model", "total"}
 
 
 def test_run_retrieval_only_asks_no_model(ragqa: Run, db: Path, questions: Path) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ragqa.config import load_config
 from ragqa.errors import UsageError
 from ragqa.operations.compare import ask_all, compare
 from ragqa.pipeline import Pipeline
@@ -36,7 +37,8 @@ def test_ranks_count_documents_and_overlap_is_jaccards() -> None:
 
 
 def test_every_config_and_model_answers(db: Path, fake_models: SimpleNamespace) -> None:
-    pipelines = [Pipeline.from_config(name, db) for name in ("fts", "dense")]
+    configs = [load_config(name).model_copy(update={"refuse": "never"}) for name in ("fts", "dense")]
+    pipelines = [Pipeline.from_config(config, db) for config in configs]
     compared = ask_all(pipelines, QUESTION, 3, ["fake", "extractive"])
     assert list(compared.answers) == [
         "fts, fake",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -44,25 +44,33 @@ SHIPPED = SupportModel.of(fitted_by_default())
 class Checked:
     """A statement with its features by each block that it is checked with, and by all it cites together.
 
-    `fitted` says that it is of the half of the documents that models are fitted to.
+    `fitted` says that it is of the half of the documents that models are fitted to. `verbatim` are the blocks
+    that have it word for word, which is support by definition.
     """
 
     statement: Statement
     fitted: bool
     by_block: Mapping[int, Features]
     together: Features
+    verbatim: Collection[int] = ()
 
     def support(self, model: SupportModel) -> float:
-        cited = [self.by_block[number] for number in self.statement.cited]
-        return max(model.support(features) for features in [*cited, self.together])
+        by_block = self.supports(model)
+        return max([model.support(self.together), *(by_block[number] for number in self.statement.cited)])
+
+    def supports(self, model: SupportModel) -> dict[int, float]:
+        """Return the support that each block gives."""
+        return {
+            number: 1.0 if number in self.verbatim else model.support(features)
+            for number, features in self.by_block.items()
+        }
 
     def verdict(self, model: SupportModel) -> Verdict:
-        best = max(model.support(features) for features in self.by_block.values())
-        return verdict(self.support(model), best)
+        return verdict(self.support(model), max(self.supports(model).values()))
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class CheckedSet:
     """The checked statements of a collection, and the median milliseconds of a check, encoding aside."""
 
     name: str
@@ -97,7 +105,7 @@ def read_collection(
     seed: int = 0,
     transfer: bool = False,
     advance: Callable[[int, int], None] = lambda done, total: None,
-) -> Collection:
+) -> CheckedSet:
     """Ask a sample of a question set and check the statements made of each question.
 
     With `transfer` none is fitted to.
@@ -112,7 +120,7 @@ def read_collection(
         checked += _check(pipeline, question, others, seed, is_fitted(question) and not transfer, times)
         advance(done, len(asked))
     pipeline.close()
-    return Collection(everything.name, checked, statistics.median(times) if times else 0.0)
+    return CheckedSet(everything.name, checked, statistics.median(times) if times else 0.0)
 
 
 def _check(
@@ -140,7 +148,7 @@ def _check(
         together = checking.features(claim, statement.cited)
         times.append((time.perf_counter() - start) * 1000)
         given = {number: f for number, f in by_block.items() if number not in statement.hidden}
-        yield Checked(statement, fitted, given, together)
+        yield Checked(statement, fitted, given, together, checking.verbatim(statement.text))
 
 
 class _Encoded:
@@ -247,7 +255,7 @@ def table(
     report(read)
 
 
-def report(collections: Sequence[Collection]) -> None:
+def report(collections: Sequence[CheckedSet]) -> None:
     """Print the table of the shipped model, and what models fitted here and there are worth."""
     print("| collection | statement | it is | statements | warned of | precision | right verdict |")
     print("| --- | --- | --- | ---: | ---: | ---: | ---: |")
