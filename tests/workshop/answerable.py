@@ -14,11 +14,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score, signals
+from ragqa.answer.answerable import PASSAGES, Signals, hits_evidence, score, signals, stands_out
 from ragqa.answer.evidence import EvidenceReader, rank_sentences
+from ragqa.answer.reading import PassageReader
 from ragqa.cli import show
 from ragqa.cli.run import run
 from ragqa.encoders.embedded.catalogue import fitted_by_default
+from ragqa.encoders.onnx_engine import LeanPairs
 from ragqa.evaluate.answers import contains_answer
 from ragqa.evaluate.questions import JudgedQuestion, QuestionSet, load_questions
 from ragqa.matching.encoded import encoded_question
@@ -44,7 +46,8 @@ SHIPPED = fitted_by_default()
 class Case:
     """A question with passages that answer it or do not, by its `kind`.
 
-    `sentence` is the score of the best sentence in them; `fitted` tells which half the question is in.
+    `sentence` is the score of the best sentence in them; `fitted` tells which half the question is in;
+    `ahead` that a passage stands out by the cross-encoder, which spares a question that is not refused strictly.
     """
 
     collection: str
@@ -52,6 +55,7 @@ class Case:
     fitted: bool
     signals: Signals
     sentence: float
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,8 @@ def _case(
         return None
     sentences = [sentence for part in evidence for sentence in rank_sentences(question, query.vectors, part)]
     best = max((sentence.score for sentence in sentences), default=0.0)
-    return Case(collection, kind, fitted, seen, best)
+    read = PassageReader(question, LeanPairs).read([hit.passage for hit in hits])
+    return Case(collection, kind, fitted, seen, best, stands_out([one.score for one in read]))
 
 
 def fit(cases: Sequence[Case]) -> Model:
@@ -163,8 +168,11 @@ def separation(answerable: Column, other: Column) -> float:
     return float((above + 0.5 * (answerable[:, None] == other[None, :])).mean())
 
 
-def report(cases: Sequence[Case], model: Model) -> Iterator[str]:
-    """Yield the table, as Markdown: per collection (and of all together), kind and score what is refused."""
+def report(cases: Sequence[Case], model: Model, spare: bool = False) -> Iterator[str]:
+    """Yield the table, as Markdown: per collection (and of all together), kind and score what is refused.
+
+    With `spare` the model refuses no question of which a passage stands out.
+    """
     curve = " | ".join(f"at {wrong:.0%}" for wrong in CURVE)
     yield f"| collection | unanswerable | by | wrongly refused | rightly refused | AUC | {curve} |"
     yield "| --- | --- | --- | ---: | ---: | ---: |" + " ---: |" * len(CURVE)
@@ -174,10 +182,10 @@ def report(cases: Sequence[Case], model: Model) -> Iterator[str]:
         of = [case for case in cases if collection in (case.collection, "together")]
         for kind in (REMOVED, FOREIGN, OWN):
             if any(case.kind == kind for case in of) and any(case.kind == ANSWERABLE for case in of):
-                yield from _lines(collection, kind, of, model)
+                yield from _lines(collection, kind, of, model, spare)
 
 
-def _lines(collection: str, kind: str, cases: Sequence[Case], model: Model) -> Iterator[str]:
+def _lines(collection: str, kind: str, cases: Sequence[Case], model: Model, spare: bool) -> Iterator[str]:
     for by, threshold in (("model", model.threshold), ("sentence", model.sentence_threshold)):
         good, bad = (
             np.array(
@@ -189,10 +197,15 @@ def _lines(collection: str, kind: str, cases: Sequence[Case], model: Model) -> I
             )
             for of in (ANSWERABLE, kind)
         )
+        spared = [
+            np.array([spare and by == "model" and case.ahead for case in cases if case.kind == of])
+            for of in (ANSWERABLE, kind)
+        ]
+        wrongly, rightly = (good < threshold) & ~spared[0], (bad < threshold) & ~spared[1]
         curve = " | ".join(f"{(bad < np.quantile(good, wrong)).mean():.0%}" for wrong in CURVE)
         yield (
-            f"| {collection} | {kind} ({len(bad)}) | {by} | {(good < threshold).mean():.1%} of {len(good)}"
-            f" | {(bad < threshold).mean():.0%} | {separation(good, bad):.3f} | {curve} |"
+            f"| {collection} | {kind} ({len(bad)}) | {by} | {wrongly.mean():.1%} of {len(good)}"
+            f" | {rightly.mean():.0%} | {separation(good, bad):.3f} | {curve} |"
         )
 
 
@@ -224,7 +237,7 @@ def table(
     print(f"The best sentence alone: refused below {model.sentence_threshold:.3f}.\n")
     for name, one in (("strict", model), ("auto", replace(model, threshold=below))):
         print(f"{name}:\n")
-        for line in report([case for case in cases if not case.fitted], one):
+        for line in report([case for case in cases if not case.fitted], one, spare=name == "auto"):
             print(line)
         print()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,16 @@ def test_the_table_as_worked_out_by_hand() -> None:
         "| notes | foreign (1) | model | 25.0% of 4 | 100% | 1.000 | 100% | 100% | 100% |",
         "| notes | foreign (1) | sentence | 50.0% of 4 | 100% | 1.000 | 100% | 100% | 100% |",
     ]
+
+
+def test_where_a_passage_stands_out_the_model_refuses_nothing() -> None:
+    cases = [case("answerable", match) for match in (0.2, 0.9)] + [case("removed", 0.1)]
+    ahead = [replace(one, ahead=True) for one in cases]
+    *_, line, sentence = report(ahead, Model((-5.0, 10.0, 0.0), 0.5, 0.65), spare=True)
+    assert line.startswith("| notes | removed (1) | model | 0.0% of 2 | 0% | 1.000 |")
+    assert sentence.startswith("| notes | removed (1) | sentence | 50.0% of 2 | 100% | 1.000 |")
+    *_, line, _ = report(ahead, Model((-5.0, 10.0, 0.0), 0.5, 0.65))
+    assert line.startswith("| notes | removed (1) | model | 50.0% of 2 | 100% | 1.000 |")
 
 
 def test_collections_are_reported_together_too() -> None:
