@@ -99,6 +99,16 @@ def test_nothing_found_asks_no_model(db: Path, fake_models: SimpleNamespace) -> 
     assert fake_models.answering.prompts == []
 
 
+def test_what_would_have_to_be_counted_is_not_answered_by_a_quotation(
+    db: Path, fake_models: SimpleNamespace
+) -> None:
+    with Pipeline.from_config("default", db) as pipeline:
+        counted = pipeline.ask("How many drinks are there in the notes?", model="extractive")
+        assert (counted.text, counted.refused) == (REFUSAL, "scores")
+        assert counted.search.hits
+        assert pipeline.ask(QUESTION, model="extractive").refused == ""
+
+
 @pytest.mark.parametrize("check", [True, False])
 def test_a_refusal_without_the_model_is_told_as_a_sentence_whether_or_not_answers_are_checked(
     db: Path, check: bool

@@ -24,6 +24,7 @@ from ragqa.encoders.onnx_engine import LeanPairs
 from ragqa.encoders.tokens import TokenEncoder
 from ragqa.errors import UsageError
 from ragqa.index.token_store import TokenSource
+from ragqa.language.whole import asks_of_all
 from ragqa.matching.encoded import encoded_question
 from ragqa.timing import timed
 from ragqa.types import Context, Conversation, SearchResult
@@ -95,7 +96,8 @@ class Preparation:
             context = self._context(result, fitting, room, reader)
             reading = PassageReader(result.question, LeanPairs)
             read = read_context(result, context, reading) if isinstance(model, Extractive) else None
-        hopeless = not context.blocks
+        # What is quoted counts nothing, and would answer with confidence what it does not know.
+        hopeless = not context.blocks or (isinstance(model, Extractive) and asks_of_all(result.question))
         support = None
         if not hopeless and (check or self._refuses):
             with timed(timings, "check"):

@@ -47,7 +47,7 @@ class Case:
     """A question with passages that answer it or do not, by its `kind`.
 
     `sentence` is the score of the best sentence in them; `fitted` tells which half the question is in;
-    `ahead` that a passage stands out by the cross-encoder, which spares a question that is not refused strictly.
+    `ahead` that a passage stands out by the cross-encoder, which spares a question unless refusal is strict.
     """
 
     collection: str
