@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-_DOCUMENTS = r"(?:notes?|documents?|files?|pages?|posts?|entries|articles|records?|corpus|collection|folder)"
+_DOCUMENTS = r"(?:notes?|documents?|files?|pages?|posts?|entries|articles|corpus|collection|folder)"
 _OF_ALL = re.compile(
     rf"\bhow many\b.*\b(?:in|across|among|of) (?:all |the |my |our |these |this )+{_DOCUMENTS}\b"
     rf"|\bhow many (?:\w+ )?{_DOCUMENTS}\b"
     rf"|^\W*(?:please )?(?:count|list|name|show(?: me)?|give me) (?:all|every|each)\b"
-    rf"|\bwhich (?:\w+ )?{_DOCUMENTS} (?:mention|contain|talk|speak|are|have|say)\b",
+    rf"|\bwhich (?:\w+ )?{_DOCUMENTS} (?:mention|contain|talk|speak|say)\b",
     re.I,
 )
 

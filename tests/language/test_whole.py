@@ -29,6 +29,7 @@ def test_what_is_about_all_documents_is_known(question: str) -> None:
         "list the files in a zip archive with python",
         "how do I list all tables of a SQLite database?",
         "Which page size does SQLite use?",
+        "I noted all ids in one string. Which records are new now?",
         "How many points did the Panthers defense surrender?",
     ],
 )
