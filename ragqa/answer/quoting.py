@@ -1,11 +1,11 @@
 """Quotations: which units of the passages read make an answer, and how they are shown.
 
 The rule. Units are taken in the order of their share of the evidence (answer/reading.py), each with what it
-needs to be understood: the line that introduces a list, all of a short list, what follows a colon, the
-sentence before one that begins with "It". That ends when what was taken has ENOUGH of the evidence, or when
-the next unit has less than LEAST of the best one's share; a unit that would make the answer longer than so
-many words is passed over. Units beside each other in a passage are one quotation; the one with the best unit
-comes first.
+needs to be understood: the line or heading that introduces a list, all of a short list, what follows a
+colon, the sentence before one that begins with "It". That ends when what was taken has ENOUGH of the
+evidence, or when the next unit has less than LEAST of the best one's share; a unit that would make the
+answer longer than so many words is passed over. Units beside each other in a passage are one quotation; the
+one with the best unit comes first.
 
 ENOUGH, LEAST and WORDS were chosen on questions over notes, XQuAD and NQ by `python -m
 tests.workshop.reading`, which prints how many words hold how many answers.
@@ -22,6 +22,8 @@ from ragqa.answer.units import Unit, introduces
 
 ENOUGH = 0.9
 LEAST = 0.05
+# The same for a list's items, which may bring all of it along, and for rows, which look alike.
+LEAST_IN_LIST = 0.2
 WORDS = 90
 # A list of no more words, a block of code of no more lines is quoted whole; of longer code so many lines.
 WHOLE_LIST, WHOLE_CODE, LINES_OF_CODE = 60, 16, 9
@@ -67,6 +69,8 @@ def quotations(
         if count and (covered >= enough or share < LEAST * order[0][0] or count == most):
             break
         text = read[place]
+        if text.evidence[number].unit.kind in ("item", "row") and share < LEAST_IN_LIST * order[0][0]:
+            continue
         more = needed(text, number) - taken[place]
         length = sum(len(shown(text, one).split()) for one in more)
         plain = " ".join(re.findall(r"\w+", shown(text, number).lower()))
@@ -111,6 +115,8 @@ def shown(text: ReadText, number: int) -> str:
         return _row(_said(text, number), unit.columns)
     if unit.kind == "code":
         return _code(text, number)
+    if unit.kind == "heading":
+        return f"{_said(text, number).strip('#=- ').splitlines()[0].rstrip(' #:')}:"
     return _QUOTED.sub("", _said(text, number))
 
 
@@ -156,7 +162,7 @@ def _between(text: str, before: Unit, unit: Unit, gap: bool) -> str:
     if gap:
         return "\n…\n"
     if before.group != unit.group:
-        return "\n" if introduces(text, before) else "\n\n"
+        return "\n" if before.kind == "heading" or introduces(text, before) else "\n\n"
     return "\n" if "\n" in text[before.end : unit.start] else " "
 
 

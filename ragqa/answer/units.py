@@ -152,13 +152,14 @@ def _needed(text: str, units: Sequence[Unit], place: int) -> int | None:
     if place == 0 or unit.kind in ("heading", "row"):
         return None
     before = units[place - 1]
-    if before.kind == "heading":
+    if before.kind == "heading" and unit.kind != "item":
         return None
     if unit.kind == "item":
         if not _MARK.match(text, _line_start(text, unit.start)):
             return place - 1 if before.group == unit.group else None
         first = next(at for at in range(place, -1, -1) if at == 0 or units[at - 1].group != unit.group)
-        return first - 1 if first and introduces(text, units[first - 1]) else None
+        intro = first > 0 and (units[first - 1].kind == "heading" or introduces(text, units[first - 1]))
+        return first - 1 if intro else None
     if introduces(text, before) or (unit.kind == "sentence" and _LEANS.match(text, unit.start)):
         return place - 1
     return None

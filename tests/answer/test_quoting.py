@@ -53,6 +53,16 @@ def test_an_introduction_never_stands_without_its_list_and_a_short_list_is_whole
     assert quoted(text, 0, 0, 0, 0.9) == quoted(text, 0.9)
 
 
+def test_a_list_below_a_heading_has_that_for_its_introduction() -> None:
+    text = "It began in May.\n\n## The criteria for a bed ##\n\n- sun\n- water"
+    assert quoted(text, 0, 0, 0.9) == ["The criteria for a bed:\n- sun\n- water"]
+
+
+def test_rows_and_items_that_merely_look_alike_are_left_out() -> None:
+    table = "| problem | remedy |\n| --- | --- |\n| lamp flickers | tighten |\n| pump hums | bleed it |"
+    assert quoted(table, 0.8, 0.1) == ["problem: lamp flickers; remedy: tighten"]
+
+
 def test_of_a_long_list_the_item_is_shown_with_what_introduces_it() -> None:
     items = "\n".join(f"- item {place} says {'very ' * 10}much" for place in range(9))
     (said,) = quoted(f"They are:\n\n{items}", 0, 0, 0, 0, 0.9)
