@@ -107,6 +107,9 @@ def test_what_would_have_to_be_counted_is_not_answered_by_a_quotation(
         assert (counted.text, counted.refused) == (REFUSAL, "scores")
         assert counted.search.hits
         assert pipeline.ask(QUESTION, model="extractive").refused == ""
+    config = load_config("default").model_copy(update={"refuse": "never"})
+    with Pipeline.from_config(config, db) as pipeline:
+        assert pipeline.ask("How many drinks are there in the notes?", model="extractive").refused == ""
 
 
 @pytest.mark.parametrize("check", [True, False])

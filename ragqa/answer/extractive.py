@@ -1,8 +1,8 @@
 """`extractive`, a model that `llm` knows: it answers with what the passages themselves say.
 
-It needs no weights but those that come along and makes nothing up. Within ragqa it is given what a cross-
-encoder read in the passages (answer/reading.py); called from `llm` itself it reads those in its prompt. What
-of that is quoted, and with what, is answer/quoting.py's.
+It needs no weights but those that come along and makes nothing up. Within ragqa it is given what a
+cross-encoder read in the passages (answer/reading.py); called from `llm` itself it reads those in its prompt.
+What of that is quoted, and with what, is answer/quoting.py's.
 
 Where it fails: it quotes, so that it neither counts nor compares, and joins nothing that stands in two
 places.

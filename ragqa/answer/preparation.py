@@ -97,7 +97,8 @@ class Preparation:
             reading = PassageReader(result.question, LeanPairs)
             read = read_context(result, context, reading) if isinstance(model, Extractive) else None
         # What is quoted counts nothing, and would answer with confidence what it does not know.
-        hopeless = not context.blocks or (isinstance(model, Extractive) and asks_of_all(result.question))
+        counted = self._refuses and isinstance(model, Extractive) and asks_of_all(result.question)
+        hopeless = counted or not context.blocks
         support = None
         if not hopeless and (check or self._refuses):
             with timed(timings, "check"):

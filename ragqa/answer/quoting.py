@@ -149,8 +149,8 @@ def _joined(text: ReadText, run: Sequence[int]) -> str:
     for place, number in enumerate(run):
         unit = text.evidence[number].unit
         said = shown(text, number)
-        if len(run) == 1 or unit.kind != "item":
-            said = _MARK.sub("", said) if unit.kind in ("item", "sentence") else said
+        if unit.kind == "item" and len(run) == 1:
+            said = _MARK.sub("", said)
         if place:
             before = text.evidence[run[place - 1]].unit
             result += _between(text.text, before, unit, number - run[place - 1] > 1)

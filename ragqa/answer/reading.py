@@ -7,11 +7,11 @@ numbers become shares of one, as by softmax, and a unit of a passage (answer/uni
 tokens' shares: how likely the answer stands in it, were there one. What a heading or a question has goes to
 what follows it.
 
-For "How many grams of beans for one litre of water?":
+For "How warm is green tea steeped?", asked of four notes on coffee, tea, a bicycle and tomatoes:
 
-    0.93  Use 60 grams of beans for one litre of water.
-    0.04  - Grind the beans medium for a paper filter, and coarse for a French press.
-    0.01  Bring the water to a boil and let it stand for half a minute.
+    0.92  Green tea is steeped at **70 degrees** for two minutes.
+    0.08  kettle --temp 70
+    0.00  - Black tea wants boiling water.
 
 Where it fails: shares are relative. Where no passage answers, something has the largest share all the same;
 what tells that is answer/answerable.py. Of an answer that is put together from several sentences each looks

@@ -29,7 +29,6 @@ from ragqa.encoders.onnx_transformer import (
     Ids,
     PackedTransformer,
     Transformer,
-    load_ahead,
     load_transformer,
 )
 from ragqa.encoders.tokens import (
@@ -238,10 +237,6 @@ class LeanPairs:
 
     def __init__(self, name: str = PREFIX) -> None:
         self.model = PAIR_MODELS[name]
-
-    def load_ahead(self) -> None:
-        """Begin to load the model, and return at once."""
-        load_ahead(self.model)
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         """Return how well each text answers `question`: a logit, unbounded, higher is better.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-_DOCUMENTS = r"(?:notes?|documents?|files?|pages?|posts?|entries|articles|corpus|collection|folder)"
+# What a corpus consists of, in the plural: a page, a file or an article is as often what a passage speaks of.
+_DOCUMENTS = r"(?:notes|documents|corpus)"
+_THESE = r"(?:(?:all|the|my|our|these|this|of) )+"
 _OF_ALL = re.compile(
-    rf"\bhow many\b.*\b(?:in|across|among|of) (?:all |the |my |our |these |this )+{_DOCUMENTS}\b"
-    rf"|\bhow many (?:\w+ )?{_DOCUMENTS}\b"
-    rf"|^\W*(?:please )?(?:count|list|name|show(?: me)?|give me) (?:all|every|each)\b"
-    rf"|\bwhich (?:\w+ )?{_DOCUMENTS} (?:mention|contain|talk|speak|say)\b",
+    rf"\b(?:how many|count|list|name|show|which of|compare)\b.*\b(?:in|across|among|of|from) "
+    rf"{_THESE}{_DOCUMENTS}\b(?! (?:table|column|field|folder|directory)\b)"
+    rf"|\b(?:how many|which|all|every) {_DOCUMENTS} (?:\w+ )?"
+    r"(?:mention|contain|talk|speak|say|are about|are there)\b",
     re.I,
 )
 

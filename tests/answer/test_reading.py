@@ -27,6 +27,15 @@ def test_the_sentence_that_answers_has_most_of_the_evidence_and_all_shares_are_o
     assert read[0].score == max(text.score for text in read)
 
 
+def test_the_worked_example_is_what_is_read(db: Path) -> None:
+    question = "How warm is green tea steeped?"
+    with Pipeline.from_config("default", db) as pipeline:
+        passages = [hit.passage for hit in pipeline.search(question).hits]
+    read = PassageReader(question, lambda: PAIRS).read(passages)
+    shares = sorted((found.share for text in read for found in text.evidence), reverse=True)
+    assert shares[:3] == pytest.approx([0.92, 0.08, 0.0], abs=0.02)
+
+
 def test_a_passage_is_read_alone_and_so_always_alike() -> None:
     texts = ["Use 60 grams of beans.", "Green tea is steeped at 70 degrees. It is mild.", "Rain."]
     together = PAIRS.read(QUESTION, texts)
